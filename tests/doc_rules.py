@@ -52,11 +52,18 @@ NOT_RUN = {
         "data-factory study docs/study.yaml OUT": "hours; test_eval_study.py runs a small study",
         "data-factory build cifar10/base-class OUT": "the hours of that study, step by step",
     },
+    "docs/your-classes.md": {
+        "data-factory captions": "needs a language model; test_captions.py has a tiny one",
+    },
     "docs/train.md": {
         "python docs/compare_training.py": "trains many runs; test_train_timm.py has the options",
     },
     "docs/eval.md": {
         "data-factory gap out/study": "needs the study's images; see test_eval_coverage.py",
+    },
+    "docs/rounds.md": {
+        "data-factory build quickstart/multi-domain": "test_rounds.py adds rounds, in the process",
+        "python docs/measure_rounds.py": "trains 15 models",
     },
     "docs/design.md": {"python tests/overlap.py": "measures for minutes with eight launches"},
     "docs/multi-node.md": {

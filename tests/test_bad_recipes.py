@@ -360,6 +360,41 @@ BAD: list[tuple[str, str]] = [
         "@:1:34: combine.1: takes 500 images per class of 'class-prompt', which has 100; lower images_per_class",
     ),
     (
+        BASE + "rows: {r: 1}\n",
+        "@:5:7: rows: lists images of the members of a combination; add `combine`",
+    ),
+    (
+        "combine: [quickstart/base-class]\nrows: {base-class: '0-9, 10-x'}\n",
+        "@:2:20: rows.base-class: '10-x' is no index or range; write e.g. 0-99, 104, 107-109",
+    ),
+    (
+        "combine: [quickstart/base-class]\nrows: {base-class: [0-9, 5]}\n",
+        "@:2:20: rows.base-class: 5: write each index once, in ascending order",
+    ),
+    (
+        "combine: [quickstart/base-class]\nrows: {base-class: 0-99999999}\n",
+        "@:2:20: rows.base-class: lists more than 10,000,000 images; list fewer",
+    ),
+    (
+        "combine: [quickstart/base-class]\nrows: {base-class: []}\n",
+        "@:2:20: rows.base-class: is an empty list; write e.g. 0-99, 104, 107-109",
+    ),
+    (
+        "combine: [quickstart/base-class]\nrows: {}\n",
+        "@:2:7: rows: is empty; list images of each member, or remove it",
+    ),
+    (
+        "combine: [quickstart/base-class]\nrows: {base-class: 0-1000}\nimages_per_class: 100\n",
+        "@:2:7: rows: lists 100 images of class '1' and 101 of '0'; list the same number of each class (index % 10 is the class)\n"
+        "@:2:20: rows.base-class: takes image 1000 of 'base-class', which has 1,000 (from 0); list existing images\n"
+        "@:3:19: images_per_class: conflicts with `rows`, which lists the images; remove it",
+    ),
+    (
+        "combine: [quickstart/base-class, quickstart/class-prompt]\nrows: {base-class: 0-9, other: 0-9}\n",
+        "@:2:7: rows: lists no images of 'class-prompt'; add them, or remove the member\n"
+        "@:2:32: rows.other: no member is named 'other'; members: base-class, class-prompt",
+    ),
+    (
         "combine: [quickstart/base-class, quickstart/base-class]\n",
         "@:1:34: combine.1: 'base-class' occurs twice; remove one",
     ),

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from recipe_texts import BASE, write
+from tiny_instruct import save_instruct
 
-from factory.common.errors import UserError
+from factory.cli.main import main
+from factory.common.errors import Failure, UserError
 from factory.inspection.preview import preview
 from factory.planner.plan import plan
 from factory.recipe.caption_checks import caption_warnings
+from factory.recipe.context_writer import write_contexts
 from factory.recipe.library import load_recipe
 from factory.recipe.lint import lint
 from factory.recipe.resolved import ResolvedRecipe
@@ -253,3 +258,116 @@ def test_captions_of_no_class_that_name_one(tmp_path: Path) -> None:
     repeats, named = caption_warnings(load_recipe(str(tmp_path / "r.yaml")))
     assert repeats.message.startswith("1 of 3 captions (33.3 %) repeat an earlier one: their")
     assert named.message.startswith("1 of 3 captions (33.3 %) name a class, e.g. 'with a cat'")
+
+
+ANIMALS = """\
+classes: [cat, {label: dog, prompt: [hound, dog]}]
+images_per_class: 4
+prompt: "a photo of a {class}"
+model: {id: embedded}
+"""
+
+
+def animals(folder: Path) -> ResolvedRecipe:
+    return load_recipe(write(folder, animals=ANIMALS) / "animals.yaml")
+
+
+def test_lines_of_a_reply_are_used_if_they_are_new_plain_phrases(tmp_path: Path) -> None:
+    replies = [
+        'Here are 3 phrases:\n1. in deep snow\n- "under a tree."\n\n3) In Deep  Snow\n'
+        "next to two hounds\nnear <b>a fence</b>\nalone\n" + "far " * 30,
+        "at dusk, seen from above\nby the sea\nnever used here",
+    ]
+    asked: list[str] = []
+
+    def reply(request: str, seed: int) -> str:
+        asked.append(request)
+        return replies[(len(asked) - 1) % 2]
+
+    cat, dog = write_contexts(animals(tmp_path), reply, count=4, seed=0)
+    assert cat.texts == ["in deep snow", "under a tree", "at dusk, seen from above", "by the sea"]
+    assert cat.left_out == {
+        "are no plain phrase": 3,
+        "repeat an earlier one": 1,
+        "name another class": 1,
+        "are too long": 1,
+    }
+    assert (cat.label, dog.label) == ("cat", "dog")
+    # A class may be named by its own contexts.
+    assert dog.texts[2] == "next to two hounds"
+    assert "Write 4 phrases" in asked[0] and "fit a cat" in asked[0]
+    assert "Write 2 phrases" in asked[1]
+    assert "fit a hound" in asked[2]
+
+
+def test_contexts_of_any_class_name_none_and_the_model_is_told_none(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def reply(request: str, seed: int) -> str:
+        asked.append(request)
+        return "with a dog behind\nin deep snow"
+
+    (found,) = write_contexts(animals(tmp_path), reply, count=1, seed=0, of_any_class=True)
+    assert (found.label, found.texts, found.left_out) == (
+        None,
+        ["in deep snow"],
+        {"name a class": 1},
+    )
+    assert not {"cat", "dog", "hound"} & set(asked[0].split())
+
+
+def test_a_model_that_writes_nothing_usable_ends(tmp_path: Path) -> None:
+    seeds: list[int] = []
+
+    def reply(request: str, seed: int) -> str:
+        seeds.append(seed)
+        return "in the fog\nalone"
+
+    with pytest.raises(
+        Failure,
+        match=r"wrote 1 of 2 usable contexts for class cat \(lines left out: 6 are no plain "
+        r"phrase, 5 repeat an earlier one\); choose a larger model, or lower --per-class",
+    ):
+        list(write_contexts(animals(tmp_path), reply, count=2, seed=3))
+    assert len(set(seeds)) == 6
+
+
+def test_a_language_model_writes_a_table_that_a_recipe_uses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    animals(tmp_path)
+    save_instruct(tmp_path / "llm")
+    words = ["captions", "animals.yaml", "--llm", "llm", "--per-class", "3", "--device", "cpu"]
+    main([*words, "--out", "made/a.csv", "--json"])
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["contexts"], answer["model"]) == (6, "llm")
+    with Path("made/a.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label"] for row in rows] == ["cat"] * 3 + ["dog"] * 3
+    assert {row["written_by"] for row in rows} == {f"llm@{answer['revision']}"}
+    assert not any("cat" in row["text"].split() for row in rows[3:])
+    # The printed lines are the recipe: it names each class and takes the contexts of its own.
+    Path("with.yaml").write_text(f"extends: animals\n{answer['recipe']}\n")
+    made = load_recipe("with.yaml")
+    texts = {row["label"]: set() for row in rows}
+    for row in rows:
+        texts[row["label"]].add(row["text"])
+    for row in plan(made).rows(0, 8):
+        assert row.variables["context"] in texts[made.labels[row.label]]
+        assert row.prompt == f"a photo of a {row.class_name}, {row.variables['context']}"
+    assert not list(caption_warnings(made))
+    # The same seed writes the same table; another writes another one.
+    main([*words, "--out", "b.csv"])
+    assert Path("b.csv").read_text() == Path("made/a.csv").read_text()
+    main([*words, "--out", "c.csv", "--seed", "1", "--any-class"])
+    assert Path("c.csv").read_text().startswith("text,written_by\n")
+    assert "label_column" not in capsys.readouterr().out.splitlines()[-1]
+    with pytest.raises(UserError, match=r"--out b\.csv: exists, and a recipe may use it"):
+        main([*words, "--out", "b.csv"])
+    with pytest.raises(UserError, match=r"--out b\.txt: is written as CSV; end the name in \.csv"):
+        main([*words, "--out", "b.txt"])
+    save_instruct(tmp_path / "base", template=None)
+    with pytest.raises(UserError, match="--llm base: its tokenizer has no chat template"):
+        main([*(w if w != "llm" else "base" for w in words), "--out", "d.csv"])
+    assert not Path("d.csv").exists()

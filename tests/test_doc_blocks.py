@@ -50,7 +50,7 @@ def test_data_and_commands_of_a_page_parse(page: str, capsys: pytest.CaptureFixt
         for word, arguments in _SHELL_WORDS.items():
             text = text.replace(word, arguments)
         found = commands(text)
-        scripts = ("tests/overlap.py", "docs/compare_training.py")
+        scripts = ("tests/overlap.py", "docs/compare_training.py", "docs/measure_rounds.py")
         if not runs:
             assert found or any(one in text for one in scripts), f"{block}: no command"
         for line in found:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 # Everybody may import every module of `common`.
 FACES = {
     "models": (
-        "adapter_files classifier clip embedded folder_configs model_config model_folder "
+        "adapter_files classifier clip embedded folder_configs instruct model_config model_folder "
         "model_size presets scheduler_families small_stem variants"
     ),
     "hub": "changes client download errors ids place publish refs session small_files upload",
@@ -24,8 +24,8 @@ FACES = {
     ),
     "distributions": "base caption_texts captions continuous discrete scalar template variables",
     "recipe": (
-        "known_words library lint loader model_checks model_files paths remote "
-        "resolved scaffold schema styles text_encoders"
+        "context_writer known_words library lint loader model_checks model_files paths remote "
+        "resolved row_ranges scaffold schema styles text_encoders"
     ),
     "planner": "cost cut_prompts plan sampling_summary",
     "shards": (
@@ -34,10 +34,10 @@ FACES = {
     "renderer": "contact_sheet diffusers_renderer flaws out_of_memory pool",
     "card": "derived header licences page scores",
     "builder": "build jobs launcher markers partial_shards processes ranks tidy",
-    "gates": "base class_margin clip_score duplicates run safety",
+    "gates": "base choice class_margin clip_score duplicates judge rounds run safety",
     "inspection": "batch_sizes diff machine preview replay status verify",
     "sharing": "pull_recipes push_dataset push_recipes",
-    "cli": "main",
+    "cli": "arguments main",
 }
 
 

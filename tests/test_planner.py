@@ -8,6 +8,7 @@ import pytest
 from recipe_texts import BASE, write
 
 from factory.common.errors import UserError
+from factory.planner.listed import scattered
 from factory.planner.plan import ImageSpec, plan
 from factory.recipe.library import load_recipe
 from factory.recipe.resolved import ResolvedRecipe
@@ -213,6 +214,29 @@ def test_an_equal_share_is_the_members_first_images(tmp_path: Path) -> None:
     assert plan(share).parts() == [(one, 4), (two, 2)]
     assert plan(share).rows(0, 6) == plan(one).rows(0, 4) + plan(two).rows(0, 2)
     assert Counter(row.label for row in plan(share).rows(0, 6)) == {0: 3, 1: 3}
+
+
+def test_a_combination_lists_images_of_its_members(tmp_path: Path) -> None:
+    chosen = combined(tmp_path, "combine: [one, two]\nrows: {one: 0-1, two: [1, '2, 4-5']}\n")
+    one, two = (plan(member).rows(0, member.num_images) for member in chosen.members)
+    # Every second row is of the second class, as in every config.
+    assert plan(chosen).rows(0, 6) == [one[0], one[1], two[2], two[1], two[4], two[5]]
+    assert plan(chosen).rows(3, 5) == [two[1], two[4]]
+    assert (chosen.images_per_class, chosen.num_images) == (3, 6)
+    assert plan(chosen).parts() == [(chosen.members[0], 2), (chosen.members[1], 6)]
+    other = combined(tmp_path, "combine: [one, two]\nrows: {one: 0-1, two: 0-3}\n")
+    assert other.fingerprint != chosen.fingerprint
+    text = chosen.to_yaml()
+    assert "images_per_class" not in text
+    (tmp_path / "again.yaml").write_text(text)
+    assert load_recipe(str(tmp_path / "again.yaml")).fingerprint == chosen.fingerprint
+
+
+def test_listed_images_far_apart_are_those_of_the_plan() -> None:
+    planned = plan(load_recipe("cifar10/base-class"))
+    wanted = np.array([3, 40_000, 5, 36, 49_999, 40_001])
+    found = scattered(planned.rows, wanted)
+    assert found == {index: planned.rows(index, index + 1)[0] for index in wanted.tolist()}
 
 
 @pytest.mark.parametrize(("start", "stop"), [(-1, 2), (3, 2), (0, 5), (5, 5)])

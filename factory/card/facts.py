@@ -96,6 +96,8 @@ def _combination(recipe: ResolvedRecipe) -> str:
     members = ", ".join(f"`{member}`" for member in recipe.combine or ())
     if recipe.images_per_class is None:
         return f"contains all images of {members} (it reads their files)."
+    if recipe.rows:
+        return f"contains copies of rows of {members}, chosen one by one (`rows` in its recipe)."
     return f"contains copies of rows of {members}, the same number from each."
 
 

@@ -13,7 +13,7 @@ from factory.common.entry import run_main
 from factory.common.program import NAME, start_of
 
 _GROUPS = {
-    "make a dataset": "new recipes models check plan preview build",
+    "make a dataset": "new recipes models captions check plan preview build grow",
     "look at it": "status verify replay diff gate card tidy",
     "train and score": "train digits label score table report predict export clip gap study",
     "share": "push",
@@ -21,6 +21,9 @@ _GROUPS = {
 }
 _OWN = {
     "train": Command("train.cli", "Train any timm model on an image dataset."),
+    "grow": Command(
+        "factory.command_line.grow", "Add images that a trained classifier is unsure of."
+    ),
     "completion": Command(
         "factory.command_line.completion", "Print a script that completes commands."
     ),

@@ -21,6 +21,7 @@ from factory.distributions.base import Distribution
 from factory.distributions.discrete import pick_by_weight
 from factory.distributions.template import Template, Value, parse_template
 from factory.distributions.variables import Once, PerClass
+from factory.planner.listed import first_images, listed_images, scattered
 from factory.planner.streams import attempt_seed, seeds, uniforms
 from factory.recipe.resolved import ResolvedRecipe, equal_shares
 
@@ -110,6 +111,8 @@ class Plan:
             )
         if not self.recipe.is_combination:
             return _Rows(self.recipe, start, stop).specs()
+        if self.recipe.rows:
+            return self._listed(start, stop)
         specs: list[ImageSpec] = []
         first = 0
         for member, num_images in self.parts():
@@ -119,14 +122,27 @@ class Plan:
             first += num_images
         return specs
 
+    def _listed(self, start: int, stop: int) -> list[ImageSpec]:
+        """Return a range of rows of a combination that lists its images."""
+        own = self.recipe
+        order = listed_images(tuple(own.rows.values()), len(own.classes))[start:stop]
+        found = [
+            scattered(plan(member).rows, order[order[:, 0] == number, 1])
+            for number, member in enumerate(own.members)
+        ]
+        return [found[number][index] for number, index in order.tolist()]
+
     def parts(self) -> list[tuple[ResolvedRecipe, int]]:
-        """Return the configs that make up the plan, in order, with the number of images of each.
+        """Return the configs that make up the plan, in order, with the first images used of each.
 
         If an equal share does not divide evenly, the first members give one more image per class.
+        Of a combination that lists its images, some of the first ones are not used.
         """
         own = self.recipe
         if not own.is_combination:
             return [(own, len(self))]
+        if own.rows:
+            return [(member, first_images(own, member)) for member in own.members]
         if own.images_per_class is None:
             return [(member, member.num_images) for member in own.members]
         shares = equal_shares(own.images_per_class, len(own.members))

@@ -50,7 +50,7 @@ def _other_classes(recipe: ResolvedRecipe, texts: CaptionTexts) -> Iterator[str]
     """Yield warnings about captions that name another class than the image's."""
     pairs = [(text, label) for label, own in texts.by_label.items() for text in own]
     pairs = (pairs or [(text, "") for text in texts.all])[:_MOST_CAPTIONS]
-    owners, pattern = _names(recipe)
+    owners, pattern = class_names(recipe)
     labels = set(recipe.labels)
     wrong = []
     for text, label in pairs:
@@ -74,7 +74,7 @@ def _other_classes(recipe: ResolvedRecipe, texts: CaptionTexts) -> Iterator[str]
         )
 
 
-def _names(recipe: ResolvedRecipe) -> tuple[dict[str, str], re.Pattern[str]]:
+def class_names(recipe: ResolvedRecipe) -> tuple[dict[str, str], re.Pattern[str]]:
     """Return labels by name, and a pattern of all names as whole words, plurals included."""
     owners: dict[str, str] = {}
     for entry in recipe.classes:

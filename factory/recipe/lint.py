@@ -187,7 +187,7 @@ def _uneven_cycles(recipe: ResolvedRecipe) -> Iterator[Fault]:
 
 def _uneven_shares(recipe: ResolvedRecipe) -> Iterator[Fault]:
     count, members = recipe.images_per_class, len(recipe.members)
-    if count is not None and count % members:
+    if count is not None and not recipe.rows and count % members:
         yield recipe.fault(
             f"{count} images per class are not divisible by {members} members: the first members "
             f"contribute one more; use a multiple of {members}",

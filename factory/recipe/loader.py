@@ -10,6 +10,7 @@ from factory.common.yaml_reader import read
 from factory.data.columns import CONFIG_NAME
 from factory.hub.place import is_hub_reference, place_of
 from factory.recipe.checks import Checked
+from factory.recipe.combination_checks import check_members, check_rows, rows_per_class
 from factory.recipe.merge import (
     Overrides,
     apply_overrides,
@@ -21,7 +22,7 @@ from factory.recipe.merge import (
     resolve_auto,
 )
 from factory.recipe.paths import find_class_list, find_recipe, shown_path
-from factory.recipe.resolved import ResolvedRecipe, equal_shares
+from factory.recipe.resolved import ResolvedRecipe
 from factory.recipe.schema import RecipeFile
 from factory.recipe.validate import assemble, set_name, validate
 
@@ -205,20 +206,25 @@ class Loader:
         if not members or len(members) != len(file.combine or ()):
             return None
         first = members[0]
+        if file.rows:
+            check_rows(checked, file, members)
         recipe = ResolvedRecipe(
             name=name,
             summary=file.summary,
             source=file.source,
             classes=first.classes,
-            images_per_class=file.images_per_class,
+            images_per_class=rows_per_class(file.rows, len(first.classes))
+            if file.rows
+            else file.images_per_class,
             sampling=first.sampling,
             model=first.model,
             output=first.output,
             combine=tuple(member.name for member in members),
             members=tuple(members),
+            rows={one.name: file.rows[one.name] for one in members if one.name in file.rows},
         )
         recipe._node = checked.node
-        _check_members(checked, recipe)
+        check_members(checked, recipe)
         return recipe
 
     def _load_members(
@@ -272,26 +278,6 @@ class Loader:
             )
         )
         return True
-
-
-def _check_members(checked: Checked, recipe: ResolvedRecipe) -> None:
-    names: set[str] = set()
-    for place, member in enumerate(recipe.members):
-        if member.is_combination:
-            checked.add(f"'{member.name}' is a combination; name its members", "combine", place)
-        if member.name in names:
-            checked.add(f"'{member.name}' occurs twice; remove one", "combine", place)
-        names.add(member.name)
-    if recipe.images_per_class is None:
-        return
-    shares = equal_shares(recipe.images_per_class, len(recipe.members))
-    for place, (member, share) in enumerate(zip(recipe.members, shares, strict=True)):
-        if share > (member.images_per_class or share):
-            checked.add(
-                f"takes {share} images per class of '{member.name}', which has "
-                f"{member.images_per_class}; lower images_per_class",
-                *("combine", place),
-            )
 
 
 def _folder_of(place: Place, folder: Path) -> Path:

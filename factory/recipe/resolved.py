@@ -19,6 +19,7 @@ from factory.common.frozen import Frozen
 from factory.common.yaml_nodes import Key, Node
 from factory.distributions.base import ValueType
 from factory.distributions.variables import Variable, joint_type
+from factory.recipe.row_ranges import RowRanges, write_ranges
 from factory.recipe.schema import ClassEntry, Model, Output, Sampling, WeightedText
 from factory.recipe.variable_columns import Column, own_columns
 
@@ -56,6 +57,8 @@ class ResolvedRecipe(Frozen):
         same_images_as: Config with the same images, or None.
         combine: Names of the members, or None.
         members: The members of a combination.
+        rows: Images that a combination takes from each member, by its name and in the order of the
+            members; empty for other combinations. `images_per_class` follows from it.
         origins: Shared recipes that its file refers to, each with its commit.
     """
 
@@ -73,6 +76,7 @@ class ResolvedRecipe(Frozen):
     same_images_as: str | None = None
     combine: tuple[str, ...] | None = None
     members: tuple[ResolvedRecipe, ...] = ()
+    rows: dict[str, RowRanges] = Field(default={})
     origins: tuple[str, ...] = ()
 
     _node: Node | None = PrivateAttr(default=None)
@@ -161,13 +165,14 @@ def _sha256(values: dict[str, Any]) -> str:
 def _shown(recipe: ResolvedRecipe) -> dict[str, Any]:
     """Return the values that determine the content of images."""
     if recipe.is_combination:
-        return {
+        combined: dict[str, Any] = {
             "version": PLAN_VERSION,
             "name": recipe.name,
             "members": [member.fingerprint for member in recipe.members],
             "equal_share": recipe.images_per_class is not None,
         }
-    hidden = {"summary", "source", "images_per_class", "combine", "members", "origins"}
+        return combined | ({"rows": list(recipe.rows.values())} if recipe.rows else {})
+    hidden = {"summary", "source", "images_per_class", "combine", "members", "rows", "origins"}
     shown = {"version": PLAN_VERSION} | recipe.model_dump(mode="json", exclude=hidden)
     for variable in shown["variables"].values():
         captions = variable.get("captions") if isinstance(variable, dict) else None
@@ -212,7 +217,9 @@ def plain_recipe(recipe: ResolvedRecipe) -> dict[str, Any]:
         kept["origins"] = list(recipe.origins)
     if recipe.combine is not None:
         kept["combine"] = list(recipe.combine)
-        if recipe.images_per_class is not None:
+        if recipe.rows:
+            kept["rows"] = {name: write_ranges(one) for name, one in recipe.rows.items()}
+        elif recipe.images_per_class is not None:
             kept["images_per_class"] = recipe.images_per_class
         return kept
     kept["classes"] = [_class(entry) for entry in recipe.classes]

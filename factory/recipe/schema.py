@@ -13,6 +13,7 @@ from factory.distributions.base import Number, Weight
 from factory.distributions.discrete import Constant
 from factory.distributions.scalar import AnyDistribution
 from factory.distributions.variables import Quantity, Variable
+from factory.recipe.row_ranges import RowRanges
 
 Text = Annotated[str, Field(strict=True)]
 Count = Annotated[int, Field(strict=True, ge=1, le=10**12)]
@@ -224,6 +225,11 @@ class RecipeFile(Frozen):
         description="Recipes to combine instead of a prompt, named as in `extends`: with "
         "images_per_class an equal share of each, without it all images.",
     )
+    rows: dict[Text, RowRanges] = Field(
+        default={},
+        description="Of a combination: the images it takes from each member instead, as indexes "
+        "and ranges, e.g. `0-99, 104`; the same number of each class. Written by `grow`.",
+    )
     origins: tuple[Text, ...] = Field(
         default=(),
         description="Written into resolved recipes: the shared recipes it is based on, "
@@ -237,8 +243,15 @@ class RecipeFile(Frozen):
             raise ValueError("is an empty list; add at least one class")
         return given
 
+    @field_validator("rows")
+    @classmethod
+    def _some_rows(cls, given: dict[str, RowRanges]) -> dict[str, RowRanges]:
+        if not given:
+            raise ValueError("is empty; list images of each member, or remove it")
+        return given
+
 
 COMBINATION_KEYS = frozenset(
-    {"name", "summary", "source", "extends", "combine", "images_per_class", "origins"}
+    {"name", "summary", "source", "extends", "combine", "images_per_class", "rows", "origins"}
 )
 """Keys of a combination; everything else is defined by its members."""

@@ -155,6 +155,8 @@ def _require(checked: Checked, file: RecipeFile) -> None:
             checked.add(f"key '{key}' is missing; {remedy}")
     if file.prompt == ():
         checked.add("is an empty list; add at least one prompt", "prompt")
+    if file.rows:
+        checked.add("lists images of the members of a combination; add `combine`", "rows")
     for place, one in enumerate(file.prompt or ()):
         if not one.text.strip():
             listed = isinstance(checked.node.find(("prompt",)).value, list)

@@ -1,0 +1,130 @@
+"""Compare rounds with random images at equal size: choose from existing images, train, score.
+
+    python docs/measure_rounds.py --pool SET --config C --real TEST --out DIR
+
+Per seed and class, the pool is split at random into first images and candidates. A classifier that
+is trained on the first images judges the candidates, as `data-factory grow` does. Each row adds
+other candidates to the first images. Run again, it resumes. Differences are paired by seed, with
+95 % intervals of Student's t over seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from compare_training import table
+from numpy.typing import NDArray
+
+from eval.classifier import load_classifier
+from factory.command_line.cli import main as run_command
+from factory.command_line.grow import probabilities
+from factory.data.columns import INDEX, LABEL
+from factory.data.open import open_dataset
+from factory.gates.choice import Wanted, choose
+from factory.gates.judge import ENTROPY, MARGIN, Judge
+
+RANDOM = "random candidates"
+ROWS = {
+    "first images": None,
+    RANDOM: None,
+    "highest entropy": "entropy",
+    "margin closest to 0": "margin",
+    "all candidates": None,
+}
+"""Rows of the table, with the criterion of the chosen ones."""
+_MIXING = 1 << 32
+
+
+def main() -> None:
+    """Run what is missing, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--pool", action="append", required=True, help="dataset with images; may be repeated")
+    add("--config", required=True, help="config of the pool")
+    add("--real", required=True, help="test images, as for `score`")
+    add("--out", type=Path, required=True, help="folder for datasets, runs and scores")
+    add("--model", default="test_resnet", help="timm model, also of the judge")
+    add("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    add("--first", type=int, default=100, help="first images per class")
+    add("--candidates", type=int, default=300, help="candidates per class")
+    add("--keep", type=int, default=100, help="kept candidates per class")
+    add("--epochs", default="20", help="epochs of each run")
+    args = parser.parse_args()
+    pool = _open(args)
+    splits = {seed: _split(args, pool, seed) for seed in args.seeds}
+    scores: dict[str, list[float]] = {}
+    for row in ROWS:
+        # Row by row, so that the first ones are complete early.
+        scores[row] = [_score(args, pool, seed, row, *splits[seed]) for seed in args.seeds]
+        sys.stdout.write(table(scores, baseline=RANDOM) + "\n\n")
+        sys.stdout.flush()
+
+
+def _open(args: argparse.Namespace) -> Any:
+    from datasets import concatenate_datasets
+
+    opened = [open_dataset(one, config_name=args.config) for one in args.pool]
+    return concatenate_datasets([one.dataset.select_columns(["image", LABEL]) for one in opened])
+
+
+def _split(
+    args: argparse.Namespace, pool: Any, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return first images and candidates, as rows of the pool, shape (classes, images) each."""
+    labels = np.asarray(pool[LABEL])
+    rng = np.random.default_rng((_MIXING, seed))
+    shuffled = [rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
+    last = args.first + args.candidates
+    first = np.stack([one[: args.first] for one in shuffled])
+    return first, np.stack([one[args.first : last] for one in shuffled])
+
+
+def _score(
+    args: argparse.Namespace,
+    pool: Any,
+    seed: int,
+    row: str,
+    first: NDArray[np.int64],
+    candidates: NDArray[np.int64],
+) -> float:
+    """Return the top-1 accuracy in per cent of a row's classifier on real images."""
+    folder = args.out / f"seed-{seed}" / row.replace(" ", "-")
+    file = folder / "score.json"
+    if not file.is_file():
+        added = {
+            "first images": lambda: candidates[:, :0],
+            RANDOM: lambda: candidates[:, : args.keep],
+            "all candidates": lambda: candidates,
+        }.get(row, lambda: _chosen(args, pool, candidates, seed, ROWS[row]))()
+        images = np.sort(np.concatenate([first.ravel(), added.ravel()]))
+        (folder / "data").mkdir(parents=True, exist_ok=True)
+        pool.select(images).to_parquet(str(folder / "data/train.parquet"))
+        words = ["train", str(folder / "data"), "--model", args.model, "--preset", "quick"]
+        words += ["--epochs", args.epochs, "--seed", str(seed), "--out", str(folder / "run")]
+        run_command(words)
+        run_command(["score", str(folder / "run"), "--real", args.real, "--out", str(file)])
+    return 100 * float(json.loads(file.read_text())["metrics"]["top1"])
+
+
+def _chosen(
+    args: argparse.Namespace, pool: Any, candidates: NDArray[np.int64], seed: int, by: Any
+) -> NDArray[np.int64]:
+    """Return the candidates that the classifier of the first images is least sure of."""
+    names, rows = pool.features[LABEL].names, candidates.ravel()
+    run = load_classifier(args.out / f"seed-{seed}/first-images/run")
+    judge = Judge(partial(probabilities, run, names, 256), model="", revision="")
+    images = [row | {INDEX: index} for index, row in enumerate(pool.select(rows).to_list())]
+    found = judge.measure(images)
+    measured = {name: np.array([one[name] for one in found]) for name in (ENTROPY, MARGIN)}
+    measured |= {name: np.array([one[name] for one in images]) for name in (LABEL, INDEX)}
+    return rows[choose(measured, Wanted(args.candidates, args.keep, by), labels=names)]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""`grow OUT --judge RUN`: add images that a trained classifier is unsure of."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from factory.cli.arguments import add_allow_cut_prompts, add_allow_local_model, add_allow_pickle
+from factory.common import console
+from factory.common.devices import choose_threads, reporting_lack_of_memory
+from factory.common.errors import Failure, UserError
+from factory.common.options import add_batch_size, add_device, add_json, add_quiet, option, positive
+from factory.common.program import command, own_words
+from factory.common.stop_signals import stopping_on_signals
+from factory.common.storage import at_home
+
+if TYPE_CHECKING:
+    from eval.classifier import Classifier
+    from factory.gates.judge import Judge
+    from factory.gates.rounds import Round
+    from factory.shards.manifest import Manifest
+
+_BATCH_SIZE = 256
+_WORST = 10
+_DESCRIPTION = """\
+Adds two configs to a dataset: NAME-candidates-1 with new images from the recipe of NAME and another
+seed, and NAME-round-1 with all images of NAME and the candidates that the classifier is least sure
+of, the same number of each class. All images get the columns judge_entropy and judge_margin. The
+judge sees generated images only. Run again, the command resumes; OUT/rounds.json records the cost.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.description = _DESCRIPTION
+    add = partial(option, parser)
+    parser.add_argument("out", type=at_home, metavar="OUT", help="directory of a finished dataset")
+    add("--judge RUN", "run folder or ORG/NAME[@REVISION] of the classifier", required=True)
+    add("--config NAME", "config of the dataset (default: the only one)")
+    add("--candidates N", "images per class to generate and choose from", positive, required=True)
+    add("--keep N", "candidates per class to choose", positive, required=True)
+    add(
+        "--by CRITERION",
+        "entropy: the highest entropy; margin: the probability of the own class is closest to the "
+        "highest of another class (default: entropy)",
+        choices=("entropy", "margin"),
+        default="entropy",
+    )
+    add("--processes N", "processes that generate (default: chosen by build)", positive)
+    add_batch_size(parser, _BATCH_SIZE)
+    add_device(parser)
+    add_allow_cut_prompts(parser)
+    add_allow_pickle(parser)
+    add_allow_local_model(parser)
+    add_json(
+        parser,
+        "config, grown, candidates, judge, weights_sha256, by, images, generated, "
+        "generation_seconds, judging_seconds, classes",
+    )
+    add_quiet(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Generate candidates, judge them, build the round, and print its cost."""
+    from factory.gates.choice import Wanted
+    from factory.gates.rounds import add_round
+    from factory.shards.directory import require_set
+
+    manifest = require_set(args.out)
+    config = args.config or _only_config(args.out, manifest)
+    _require_allowed(args, config)
+    judge = _judge(args, manifest)
+    wanted = Wanted(args.candidates, args.keep, args.by)
+    with stopping_on_signals(), reporting_lack_of_memory("give a smaller --batch-size"):
+        done = add_round(
+            args.out,
+            config,
+            judge,
+            wanted,
+            generate=lambda recipe: _generate(recipe, args, device=manifest.settings.device),
+        )
+    if args.json:
+        console.write_json(asdict(done))
+    else:
+        _report(done, args.out)
+
+
+def _only_config(out: Path, manifest: Manifest) -> str:
+    if len(manifest.configs) > 1:
+        names = ", ".join(manifest.configs)
+        raise UserError(f"{out}: has configs {names}; choose one with --config")
+    return next(iter(manifest.configs))
+
+
+def _require_allowed(args: argparse.Namespace, config: str) -> None:
+    """Refuse a model on this machine: the dataset that names it may be somebody else's."""
+    from factory.recipe.model_files import on_this_machine
+    from factory.shards.directory import require_config, require_set, stored_recipe
+
+    require_config(args.out, require_set(args.out), config)
+    found = on_this_machine(stored_recipe(args.out, config).model)
+    if found and not args.allow_local_model:
+        raise UserError(
+            f"{config}: the stored recipe uses {found[0]!r:.200} on this machine; if the dataset "
+            "is yours, add --allow-local-model"
+        )
+
+
+def _judge(args: argparse.Namespace, manifest: Manifest) -> Judge:
+    """Load the classifier as a gate.
+
+    Raises:
+        UserError: It cannot be loaded, or has other classes than the dataset.
+    """
+    from eval.classifier import load_classifier
+    from eval.score import set_precision
+    from factory.gates.judge import Judge
+
+    set_precision(choose_threads(None, shows=False))
+    classifier = load_classifier(args.judge, device=args.device)
+    names = classifier.checkpoint.label_names
+    if sorted(names) != sorted(manifest.labels):
+        other = sorted(set(names) ^ set(manifest.labels))
+        raise UserError(
+            f"--judge {args.judge}: its classes are not those of {args.out} (only one of them has "
+            f"{other[0]!r}); train it on this dataset"
+        )
+    if unfinished := classifier.checkpoint.facts.unfinished:
+        console.log(f"warning: {args.judge} is {unfinished}")
+    return Judge(
+        partial(probabilities, classifier, manifest.labels, args.batch_size or _BATCH_SIZE),
+        model=Path(args.judge).absolute().name,
+        revision=classifier.checkpoint.facts.weights_sha256,
+    )
+
+
+def probabilities(
+    classifier: Classifier, labels: Sequence[str], batch_size: int, images: Sequence[Any]
+) -> Any:
+    """Return the probabilities of some images, shape (images, classes), classes as in `labels`."""
+    import numpy as np
+
+    answers = classifier(list(images), top_k=len(labels), batch_size=batch_size)
+    found = [{one["label"]: one["score"] for one in answer} for answer in answers]
+    return np.asarray([[scores[label] for label in labels] for scores in found])
+
+
+def _generate(recipe: Path, args: argparse.Namespace, *, device: str) -> None:
+    """Build the candidates with the command `build`, which starts processes of its own.
+
+    Raises:
+        Failure: It failed; it has printed the reason.
+    """
+    given = {
+        "--allow-cut-prompts": args.allow_cut_prompts,
+        "--allow-pickle": args.allow_pickle,
+        "--quiet": args.quiet,
+    }
+    options = [name for name, is_given in given.items() if is_given]
+    if args.processes:
+        options += ["--processes", str(args.processes)]
+    words = [*own_words(), "build", str(recipe), str(args.out), "--device", device, *options]
+    # Its summary goes to stderr: stdout is for the result of this command.
+    with subprocess.Popen(words, stdout=2) as process:
+        try:
+            status = process.wait()
+        except BaseException:
+            process.terminate()
+            raise
+    if status:
+        raise Failure(
+            f"{recipe.stem} was not generated, for the reason above; run the same command again to "
+            "resume"
+        )
+
+
+def _report(done: Round, out: Path) -> None:
+    kept = sum(one.kept for one in done.classes.values())
+    console.write(
+        f"{out}: {done.config} has {done.images} images: those of {done.grown}, and {kept} of "
+        f"{done.generated} candidates"
+    )
+    console.write(
+        f"cost: {done.generated} images generated in {done.generation_seconds:.0f} s, judged with "
+        f"the rest of the dataset in {done.judging_seconds:.0f} s (recorded in rounds.json)"
+    )
+    worst = sorted(
+        done.classes.items(), key=lambda one: -one[1].assigned_to_others / one[1].candidates
+    )
+    rows = [
+        (
+            name,
+            f"{one.assigned_to_others / one.candidates:.0%}",
+            f"{one.entropy:.2f}",
+            f"{one.kept_entropy:.2f}",
+        )
+        for name, one in worst[:_WORST]
+    ]
+    header = ("class", "assigned to others", "entropy", "entropy of the kept")
+    console.write(console.table(rows, header=header, align="lrrr"))
+    if len(worst) > _WORST:
+        console.write(f"and {len(worst) - _WORST} more classes")
+    console.write(f"next: {command(f'train {out} --config {done.config} --out RUN')}")
