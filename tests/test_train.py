@@ -485,6 +485,16 @@ def test_bad_input_is_one_clear_line(
     assert not (options.out / "model.safetensors").exists()
 
 
+def test_a_mistyped_config_is_refused_before_anything_slow(
+    options: TrainOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = "---\nconfigs:\n- config_name: recommended\n  data_files: '*.parquet'\n---\n"
+    (tmp_path / "README.md").write_text(card)
+    monkeypatch.delattr("train.environment.join_launch")
+    with pytest.raises(UserError, match=r"no config 'recomended'; did you mean recommended\?"):
+        train(replace(options, dataset=str(tmp_path), config_name="recomended"))
+
+
 def test_folder_of_something_else_is_refused(options: TrainOptions) -> None:
     options.out.mkdir()
     (options.out / "holiday.jpg").touch()

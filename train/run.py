@@ -13,6 +13,7 @@ from factory.common.errors import UserError
 from factory.common.machine import cores_per_process
 from train.architectures import timm_name
 from train.choices import (
+    check_configs,
     check_files,
     check_push,
     check_weights_are_loaded,
@@ -53,6 +54,8 @@ def train(options: TrainOptions) -> RunSummary:
         UserError: The user can fix the input; nothing was trained.
         Failure: The loss is not finite.
     """
+    check_configs(options)
+
     from train.environment import accelerate_options, join_launch
     from train.weights_input import with_input_of_weights
 
