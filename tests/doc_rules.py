@@ -37,7 +37,7 @@ TINY = (
         'images_per_class=1, overrides=["sampling.num_inference_steps=4"]',
     ),
     # `auto` needs 20 held-out images with correct labels.
-    (r"--threshold auto --data \S+", "--threshold 0.5"),
+    (r"--threshold auto\b( --data \S+)?", "--threshold 0.5"),
     # The same steps as a list, with their cost.
     (
         r"data-factory study .*",

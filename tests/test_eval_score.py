@@ -139,7 +139,7 @@ def test_scores_contain_all_measures(scored):
     assert scores.real.num_images == NUM_IMAGES
     assert (scores.real.name, scores.real.split) == ("real-test", "test")
     assert scores.training["data"] == {"config_name": "base-class"}
-    assert scores.model.selected_on == "held-out synthetic"
+    assert scores.model.selected_on == "held-out training"
     assert scores.preprocessing.interpolation == "bilinear"
     assert scores.preprocessing.input_size == (3, 32, 32)
     with Image.open(folder / "run" / "scores-real-test.png") as plot:

@@ -182,7 +182,7 @@ def test_which_of_several_configs_is_read_is_reported(
     with pytest.raises(UserError, match="name one of its configs with --config: a, b"):
         open_dataset(folder)
     open_dataset(folder, config_name="b").dataset.save_to_disk(tmp_path / "saved")
-    with pytest.raises(UserError, match="save_to_disk.*no config 'b'; omit --config"):
+    with pytest.raises(UserError, match=r"save_to_disk.*no config 'b'; omit --config"):
         open_dataset(tmp_path / "saved", config_name="b")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,7 @@ from train.cli import main
 from train.config import Environment
 from train.environment import record_environment
 from train.loop import Trainer
+from train.model_card import card_text
 from train.parser import build_parser
 from train.run import TrainOptions, train
 from train.run_folder import only_run
@@ -509,7 +511,7 @@ def test_command_line_trains_and_reports(
     monkeypatch.setattr(sys, "argv", ["train", *command(options, *more)])
     assert main() == 0
     out = capsys.readouterr().out
-    assert "val top-1" in out
+    assert re.search(r"val top-1 [\d.]+% of 6 held-out training images \(not an accuracy on", out)
     assert f"next: {program.command(f'score {options.out} --real DATASET')}\n" in out
     values = yaml.safe_load((options.out / "config.yaml").read_text())["hyperparameters"]
     assert values["augmentation"]["rotation"] == 5
@@ -600,7 +602,10 @@ def test_the_sampling_of_the_images_is_recorded(options: TrainOptions, tmp_path:
     )
     overrides = {**options.overrides, "epochs": 1}
     one = replace(options, dataset=str(dataset), overrides=overrides)
-    train(one)
+    # Only a manifest shows that images are synthetic.
+    assert train(one).val_kind == "synthetic"
+    card = card_text(options.out, repo_id="org/name")
+    assert "- synthetic-data\n" in card and "on held-out synthetic images" in card
     path = options.out / "config.yaml"
     config = yaml.safe_load(path.read_text())
     recorded = {"default": {"guidance_scale": 7.5, "num_inference_steps": 40}}

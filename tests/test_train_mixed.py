@@ -81,6 +81,7 @@ def test_labels_are_matched_by_name_and_each_dataset_is_recorded_and_scored(
     card = card_text(options.out, repo_id="org/name")
     assert ": 60 images" in card
     assert ": 20 real images" in card
+    assert "on held-out training images" in card and "synthetic-data" not in card
 
 
 def test_shares_are_of_each_epoch() -> None:
@@ -207,7 +208,7 @@ def test_tables_have_rows_of_their_own_for_mixed_runs(
     ]
     assert len(table.cells["colours", table.columns[0]].runs) == 2
     scores = json.loads(next(runs[2].glob("scores-*.json")).read_text())
-    assert scores["model"]["selected_on"] == "held-out synthetic and real"
+    assert scores["model"]["selected_on"] == "held-out training"
     assert scores["training"]["data"]["num_real_images"] == 20
 
 
@@ -219,5 +220,5 @@ def test_the_command_reports_each_dataset(
     monkeypatch.setattr("sys.argv", ["train", *arguments, *rest])
     assert main() == 0
     said = capsys.readouterr().out
-    assert "(held-out training images), 1: colours " in said
+    assert " of 8 held-out training images (not an accuracy on other photos: " in said
     assert "; 20 real images in training and held out" in said

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from factory.common.console import launched_as, log, write, write_json
 from factory.common.errors import UserError
 from factory.common.program import command
+from factory.common.text import plural
 from train.arguments import options_of
 from train.options import RunSummary, TrainOptions
 from train.parser import add_arguments, build_parser
@@ -83,6 +84,7 @@ def _plain(summary: RunSummary, report: PublishReport | None) -> dict[str, Any]:
         "epochs": summary.epochs,
         "best_epoch": summary.best_epoch,
         "best_val_top1": summary.best_val_top1,
+        "num_val_images": summary.num_val_images,
         "published": report.as_dict() if report else None,
     }
 
@@ -97,8 +99,12 @@ def _summary_text(summary: RunSummary) -> str:
     if summary.best_val_top1 is None:
         score = "no images held out, last epoch kept"
     else:
-        kind = "training" if summary.val_by_dataset else "synthetic"
-        score = f"val top-1 {summary.best_val_top1:.2%} (held-out {kind} images)"
+        photos = "photos" if summary.val_kind == "synthetic" else "other photos"
+        score = (
+            f"val top-1 {summary.best_val_top1:.1%} of "
+            f"{plural(summary.num_val_images, f'held-out {summary.val_kind} image')} "
+            f"(not an accuracy on {photos}: the command below measures that)"
+        )
         for name, top1 in summary.val_by_dataset.items():
             score += f", {name} {'none held out' if top1 is None else f'{top1:.2%}'}"
     if summary.num_real_images:

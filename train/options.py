@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from factory.data.sampling_record import HeldOutKind
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,8 @@ class RunSummary:
         best_val_top1: Its accuracy on held-out training images, 0 to 1; None without any.
         val_by_dataset: The same for each of several datasets, by name.
         num_real_images: Images that were given as real ones, held-out ones included.
+        num_val_images: Number of held-out images.
+        val_kind: What to call them, see `factory.data.sampling_record.held_out_kind`.
         is_main_process: True in the process that prints the summary.
     """
 
@@ -127,3 +132,5 @@ class RunSummary:
     is_main_process: bool
     val_by_dataset: Mapping[str, float | None] = field(default_factory=dict)
     num_real_images: int = 0
+    num_val_images: int = 0
+    val_kind: HeldOutKind = "training"

@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_out(parser, "DIR", "the run; an interrupted run is resumed")
     add_device(parser)
-    add_json(parser, "out, epochs, best_epoch, best_val_top1, published")
+    add_json(parser, "out, epochs, best_epoch, best_val_top1, num_val_images, published")
     add_quiet(parser)
     add_version(parser)
     _add_data_options(parser.add_argument_group("data"))

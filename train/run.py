@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from factory.common.devices import reporting_lack_of_memory
 from factory.common.errors import UserError
 from factory.common.machine import cores_per_process
+from factory.data.sampling_record import held_out_kind
 from train.architectures import timm_name
 from train.choices import (
     check_configs,
@@ -79,6 +80,8 @@ def train(options: TrainOptions) -> RunSummary:
         is_main_process=accelerator.is_main_process,
         val_by_dataset=_by_dataset(trainer),
         num_real_images=trainer.config.data.num_real_images,
+        num_val_images=len(trainer.rows.val),
+        val_kind=held_out_kind(trainer.config.data.model_dump()),
     )
     accelerator.end_training()
     return summary

@@ -107,7 +107,8 @@ def add_threshold(parser: argparse.ArgumentParser, *, auto: str) -> None:
     option(
         group,
         "--data DATASET",
-        "training data, directory or Hub id: of the run folder, for --threshold auto",
+        "training data, directory or Hub id: of the run folder, for --threshold auto (default: "
+        "where the run names it, if it is on this machine and unchanged)",
     )
 
 

@@ -16,6 +16,11 @@ def some(names: Collection[str], most: int = 3, *, separator: str = ", ") -> str
     return separator.join(listed[:most]) + more
 
 
+def plural(count: int, one: str, many: str = "") -> str:
+    """Return a number and its noun: `1 image`, `2,000 images`."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
 def suggest(word: str, known: Iterable[str], *, otherwise: str = "it has") -> str:
     """Return a hint with the most similar known name, or `otherwise` and the known names."""
     names = [str(name) for name in known]

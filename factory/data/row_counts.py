@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from factory.common.redaction import cut_line, one_line
-from factory.common.text import some
+from factory.common.text import plural, some
 
 FEW = 10
 """Classes with fewer images are reported."""
@@ -31,7 +31,7 @@ def counts_line(where: str, counts: Mapping[str, int], left_out: Mapping[str, in
         left_out: Number of files that were not read, by reason.
     """
     total, classes = sum(counts.values()), len(counts)
-    line = f"{where}: {_plural(total, 'image')}, {_plural(classes, 'class', 'classes')}"
+    line = f"{where}: {plural(total, 'image')}, {plural(classes, 'class', 'classes')}"
     if classes <= _LISTED:
         line += f": {', '.join(f'{_shown(name)} {count:,}' for name, count in counts.items())}"
     else:
@@ -92,8 +92,4 @@ def _shown(name: str) -> str:
 
 
 def _of(count: int, counts: Mapping[str, int]) -> str:
-    return f"{count} of {_plural(len(counts), 'class', 'classes')}"
-
-
-def _plural(count: int, one: str, many: str = "") -> str:
-    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+    return f"{count} of {plural(len(counts), 'class', 'classes')}"
