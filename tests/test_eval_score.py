@@ -218,7 +218,10 @@ def test_unreadable_images_are_named_or_left_out_and_counted(scored, tmp_path, c
         pq.write_table(some, tmp_path / name / "test.parquet")
     runs = [str(write_run(tmp_path / name)) for name in ("a", "b")]
     damaged = ["--real", str(tmp_path / "damaged"), "--batch-size", "8"]
-    message = r"^row 3 \(fox/3.png\): the image cannot be decoded .*; --skip-unreadable skips"
+    message = (
+        r"damaged: 2 of 30 images cannot be read:\n  row 3 \(fox/3.png\): the image cannot be "
+        r"decoded .*\n  row 20: the image is missing \(null\).*\n--skip-unreadable skips"
+    )
     with pytest.raises(UserError, match=message):
         # The real images' fault: no other run is tried.
         main(["score", *runs, *damaged])

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.common.errors import Failure, UserError
-from factory.common.row_images import read_image, skipping_advised
+from factory.common.row_images import read_image
 from factory.data.open import OpenedDataset
 from factory.data.pixels import border_colour, decode_images, labelled_sha256, require_space
+from factory.data.readable import listing_unreadable
 from factory.data.row_counts import class_counts, count_warnings, counts_line, shortened
 from factory.data.row_subsets import check_labels
 from train.settings import Hyperparameters
@@ -115,7 +116,7 @@ def image_side(opened: OpenedDataset, requested: int | None) -> int:
         return requested
     first = opened.dataset.select_columns([opened.image_column])[0][opened.image_column]
     where = f"row {opened.row_numbers[0] if opened.row_numbers else 0}"
-    with skipping_advised():
+    with listing_unreadable(opened):
         width, height = read_image(first, where=where, folder=opened.image_folder).size
     if width != height:
         raise UserError(
@@ -144,17 +145,18 @@ def load_pixels(
     assert side is not None and mean is not None, "both are resolved with the model"
 
     def decode() -> NDArray[np.uint8]:
-        return decode_images(
-            opened.dataset,
-            image_column=opened.image_column,
-            image_folder=opened.image_folder,
-            row_numbers=opened.row_numbers,
-            height=side,
-            width=side,
-            resample=values.resample,
-            fit=values.fit,
-            colour=border_colour(mean),
-        )
+        with listing_unreadable(opened):
+            return decode_images(
+                opened.dataset,
+                image_column=opened.image_column,
+                image_folder=opened.image_folder,
+                row_numbers=opened.row_numbers,
+                height=side,
+                width=side,
+                resample=values.resample,
+                fit=values.fit,
+                colour=border_colour(mean),
+            )
 
     if accelerator.num_processes == 1:
         pixels = decode()
