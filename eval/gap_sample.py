@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.label_map import LabelMap
 from eval.labels import LabelMatch, match_real
 from eval.real import RealImages
 from eval.score import references_of
 from factory.common.errors import UserError
+from factory.data.label_map import LabelMap
 
 Labels = NDArray[np.int64]
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import yaml
 
-from eval import label_map
-from eval.label_map import LabelMap, read_labels
-from eval.labels import UnmatchedLabelsError, match_labels, match_real
+from eval.labels import match_labels, match_real
 from eval.real import open_real
 from factory.common.errors import UserError
+from factory.data import label_map
+from factory.data.label_map import LabelMap, UnmatchedLabelsError, read_labels
 
 EUROSAT = yaml.safe_load(
     (Path(__file__).parent.parent / "recipes" / "classes" / "eurosat-labels.yaml").read_text()

@@ -132,6 +132,32 @@ def test_unknown_classes_are_refused_by_name(options: TrainOptions, tmp_path: Pa
     assert not (options.out / "config.yaml").exists()
 
 
+def test_a_label_map_names_the_classes_of_further_datasets(
+    options: TrainOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos, file = tmp_path / "photos", tmp_path / "map.yaml"
+    (photos / "Red").rename(photos / "reds")
+    words = [options.dataset, "--real-train", str(photos), "--model", "test_resnet"]
+    words += ["--out", str(options.out), "--epochs", "1"]
+    monkeypatch.setattr("sys.argv", ["train", *words, "--suggest-labels", str(file)])
+    with pytest.raises(UserError, match=f"check {file} and pass it with --labels {file}, or leave"):
+        main()
+    assert yaml.safe_load(file.read_text()) == {"reds": "red"}
+    # An error of the map is found before any image is decoded.
+    file.write_text("reds: red\nblues: blue")
+    monkeypatch.setattr("sys.argv", ["train", *words, "--labels", str(file)])
+    with pytest.raises(UserError, match=r"blues: .*photos has no label 'blues'"):
+        main()
+    file.write_text("reds: red")
+    assert main() == 0
+    data = config_of(options.out)["data"]
+    assert data["class_counts"] == {"red": 30, "green": 20, "blue": 30}
+    assert data["label_map"] == {"reds": "red"}
+    monkeypatch.setattr("sys.argv", ["train", *words[:1], *words[3:], "--labels", str(file)])
+    with pytest.raises(UserError, match=f"--labels {file}: maps .* there is one dataset"):
+        main()
+
+
 def test_a_class_may_be_in_one_dataset_alone_but_not_in_none(
     options: TrainOptions, tmp_path: Path
 ) -> None:

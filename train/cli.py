@@ -11,6 +11,7 @@ from factory.common.console import launched_as, log, write, write_json
 from factory.common.errors import UserError
 from factory.common.program import command
 from factory.common.text import plural
+from factory.data.label_options import suggesting
 from train.arguments import options_of
 from train.options import RunSummary, TrainOptions
 from train.parser import add_arguments, build_parser
@@ -35,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
         if options is None:
             write(presets_text())
             return 0
-        summary = train(options)
+        with suggesting(args, writes=launched_as()[0] == 0):
+            summary = train(options)
     except UserError as error:
         if launched_as()[0] != 0:
             # Every process finds the same fault; only one reports it.

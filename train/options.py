@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from factory.data.label_map import LabelMap
     from factory.data.sampling_record import HeldOutKind
 
 
@@ -21,6 +22,7 @@ class TrainOptions:
         out: The run folder (text or path).
         more_datasets: Further datasets to train on, with the classes of the first.
         real_train: Dataset of real images to train on as well, or None.
+        label_map: Maps labels of further datasets to classes of the first, or None.
         mix: Share of each dataset in an epoch, in sum 1; None for every image once.
         config_name: Config of the dataset, or None for its default.
         split: Split, or None for its only one or `train`.
@@ -66,6 +68,7 @@ class TrainOptions:
     out: Path
     more_datasets: tuple[str, ...] = ()
     real_train: str | None = None
+    label_map: LabelMap | None = None
     mix: tuple[float, ...] | None = None
     config_name: str | None = None
     split: str | None = None

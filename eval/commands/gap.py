@@ -12,14 +12,9 @@ from typing import TYPE_CHECKING, Any
 from eval.commands.arguments import (
     DATASET,
     add_fit,
-    add_labels,
     add_process,
     add_real,
-    add_suggestion,
-    check_suggestion,
-    label_map_of,
     open_real_of,
-    suggesting,
 )
 from factory.common.console import log, renamed, write, write_json
 from factory.common.devices import choose_threads, this_process
@@ -34,6 +29,13 @@ from factory.common.options import (
     positive,
 )
 from factory.common.whole_files import replace_text
+from factory.data.label_options import (
+    add_labels,
+    add_suggestion,
+    check_suggestion,
+    label_map_of,
+    suggesting,
+)
 
 if TYPE_CHECKING:
     from eval.features import Space

@@ -5,10 +5,10 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from eval.commands.arguments import label_map_of
 from factory.common.console import renamed, write, write_json
 from factory.common.errors import UserError
 from factory.common.options import add_json, add_quiet, add_skip_unreadable, option
+from factory.data.label_options import label_map_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -57,6 +57,7 @@ class DataSource(BaseModel):
         commit: Commit of a Hub id when it was read; None for a directory.
         class_counts: Images per class, held-out ones included; None in older runs.
         left_out: Files of an image folder that were not read, by suffix.
+        label_map: Map of the labels of further datasets to classes of the first, or None.
         sources: Each dataset, if there are several, in the order of their rows.
         num_real_images: Rows of datasets that were given as real images.
         sampling: See `factory.data.sampling_record.sampling_of`; of several datasets all records,
@@ -79,6 +80,7 @@ class DataSource(BaseModel):
     commit: str | None = None
     class_counts: dict[str, int] | None = None
     left_out: dict[str, int] = {}
+    label_map: dict[str, str] | None = None
     sources: tuple[MixedSource, ...] = ()
     num_real_images: int = 0
     sampling: dict[str, dict[str, Any]] | None = None
