@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from factory.common.errors import UserError
 from factory.data.class_names import How, find_names
+from factory.data.folder_level import refuse_level_above
 from factory.data.label_map import (
     WRITE_A_MAP,
     LabelMap,
@@ -59,18 +60,23 @@ def match_real(
 
     Call it before anything expensive: it reports every mismatch that scoring would report.
 
-    Arguments and errors are those of `match_labels`; the names may also be those of the recipe
-    whose images the model will be trained on.
+    Arguments and errors are those of `match_labels`; for a folder named one level too high no label
+    map is suggested (`factory.data.folder_level`). The names may also be those of the recipe whose
+    images the model will be trained on.
     """
-    return match_labels(
-        model_names,
-        real.opened.label_names,
-        present=set(real.labels.tolist()),
-        model=model,
-        real=real.opened.reference,
-        labels=labels,
-        remedy=remedy,
-    )
+    try:
+        return match_labels(
+            model_names,
+            real.opened.label_names,
+            present=set(real.labels.tolist()),
+            model=model,
+            real=real.opened.reference,
+            labels=labels,
+            remedy=remedy,
+        )
+    except UnmatchedLabelsError as error:
+        refuse_level_above(real.opened, error.labels, model_names)
+        raise
 
 
 def match_labels(

@@ -61,7 +61,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def gap(place: Path, synthetic: str, out: Path, *more: str) -> dict[str, Any]:
-    arguments = ["--real", str(place / "real"), "--model", str(place / "run"), "--out", str(out)]
+    arguments = ["--real", str(place / "real"), "--run", str(place / "run"), "--out", str(out)]
     main(["gap", str(place / synthetic), *arguments, *more])
     found: dict[str, Any] = json.loads((out / "gap.json").read_text())
     return found

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from factory.common.errors import UserError
 from factory.common.text import some
 from factory.data.class_names import find_names
+from factory.data.folder_level import refuse_level_above
 from factory.data.label_map import LabelMap, UnmatchedLabelsError, suggested_map
 from factory.data.open import OpenedDataset
 from factory.data.pixels import labelled_sha256
@@ -82,6 +83,7 @@ def translated(
 
     Raises:
         UnmatchedLabelsError: A class with images is not one of the first dataset.
+        UserError: Its folder contains those of classes.
     """
     own, names = opened.label_names, first.label_names
     present = sorted(set(labels.tolist()))
@@ -89,6 +91,7 @@ def translated(
     found, _ = find_names(own, names, present=present, pairs=pairs)
     unknown = [own[label] for label in present if found[label] is None]
     if unknown:
+        refuse_level_above(opened, unknown, names)
         used = set(found)
         raise UnmatchedLabelsError(
             f"{opened.reference}: its classes {some(unknown)} are not classes of "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -59,11 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_fit(parser)
     add_labels(parser)
     add_suggestion(parser)
-    add(
-        "--model ID[@REVISION]",
-        "run folder, ORG/NAME[@REVISION], or name of a pretrained timm model",
-        required=True,
-    )
+    model = partial(option, parser.add_mutually_exclusive_group(required=True))
+    model("--run RUN", "compare in this model: run folder, or ORG/NAME[@REVISION]", dest="trained")
+    model("--model ID[@REVISION]", "compare in this pretrained timm model, e.g. resnet50.tv_in1k")
     add(
         "--space",
         "compare the model's logits (as in the paper's Figures 2 and 3) or the features "
@@ -88,7 +87,7 @@ def run(args: argparse.Namespace) -> None:
     """Compare the datasets, plot and write the results."""
     check_folder("--out", args.out)
     check_suggestion(args)
-    labels = label_map_of(args)
+    labels, name = label_map_of(args), args.trained or args.model
 
     import numpy as np
 
@@ -107,9 +106,11 @@ def run(args: argparse.Namespace) -> None:
         sample = sample_images(real, synthetic, images=args.images, seed=args.seed, labels=labels)
     matched = label_facts(sample.match)
     note_labels(args.synthetic, matched, real=real.name)
-    model = load_features(args.model)
+    model = load_features(name, is_run=args.trained is not None)
+    if args.model is not None and model.is_run:
+        log(f"--model {shlex.quote(name)} is now written --run {shlex.quote(name)}")
     model = replace(model, preprocessing=with_fit(model.preprocessing, args.fit))
-    note_fit(args.model, model.preprocessing, args.fit)
+    note_fit(name, model.preprocessing, args.fit)
     space, reason = choose_space(model, sample.compared, args.space)
     sides = _represent(args, model, space, real=real, synthetic=synthetic, sample=sample)
     figures = measure_gap(*sides, labels=sample.labels, seed=args.seed)
@@ -120,7 +121,7 @@ def run(args: argparse.Namespace) -> None:
         "format_version": 1,
         "synthetic": synthetic.name,
         "real": real.name,
-        "model": args.model,
+        "model": name,
         "space": space,
         "space_reason": reason,
         "dimensions": sides[0].shape[1],
@@ -187,7 +188,7 @@ def _represent(
     if not np.ptp(np.concatenate(found), axis=0).any():
         other = "features" if space == "logits" else "logits"
         raise UserError(
-            f"--model {model.name} gives the same {space} for every image, so there is nothing to "
+            f"{model.name} gives the same {space} for every image, so there is nothing to "
             f"compare; use --space {other} or another model"
         )
     return found

@@ -69,6 +69,7 @@ class UnmatchedLabelsError(UserError):
 
     Attributes:
         suggested: A complete label map to start from: the given one, and a line for each label.
+        labels: These labels.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class UnmatchedLabelsError(UserError):
             f"names; check each):\n{map_lines(lines, most=_MOST_LINES).rstrip()}"
         )
         self.suggested = {**(given.pairs if given else {}), **lines}
+        self.labels = tuple(lines)
         self._parts = problem, lines, otherwise
 
     def advising(self, remedy: str) -> UnmatchedLabelsError:

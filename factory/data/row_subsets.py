@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from factory.common.errors import UserError
+from factory.data.folder_level import level_hint
 from factory.data.open import OpenedDataset
 
 _SPLIT_STREAM = 2
@@ -106,7 +107,7 @@ def check_labels(opened: OpenedDataset) -> NDArray[np.int64]:
         found = ", ".join(opened.label_names[label] for label in present) or "none"
         raise UserError(
             f"{opened.reference}: a classifier needs images of at least two classes; "
-            f"the {len(labels)} rows have only one ({found})"
+            f"the {len(labels)} rows have only one ({found}){level_hint(opened)}"
         )
     return labels
 
