@@ -79,7 +79,7 @@ def test_check_reports_images_that_cannot_be_read_and_compares_the_others(
     said = capsys.readouterr()
     assert re.search(r"not checked: .*out\.png: is a link out of", said.err)
     assert re.search(r"not checked: .*cut\.png", said.err)
-    assert f"--check {folder}: 12 images; 1 paths name no image; not read: 1 .txt" in said.err
+    assert f"--check {folder}: 12 images; 1 path names no image; not read: 1 .txt" in said.err
     assert "on 11 images" in said.out and "; 1 image cannot be read (see above)" in said.out
     assert out.is_file()
 

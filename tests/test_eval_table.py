@@ -195,7 +195,7 @@ def test_guidance_and_steps_stand_beside_the_scores(tmp_path, capsys):
     main(["table", *map(str, files)])
     said = capsys.readouterr()
     assert "7.5, not recorded | 40, not recorded | 55.00" in said.out
-    assert "1 runs do not record the sampling of their images (older version)" in said.err
+    assert "no record of the sampling of the images (older version): 1 run;" in said.err
     assert "the first is runs/base-1" in said.err
 
 

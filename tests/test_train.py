@@ -470,7 +470,7 @@ BAD = [
         {"model": "test_vit", "overrides": {"image_size": 36, "epochs": 1}},
         r"--model test_vit (does not accept|cannot be created for) 36 px images",
     ),
-    ({"overrides": {"batch_size": 2, "val_fraction": 0.15}}, r"give 1 images per step"),
+    ({"overrides": {"batch_size": 2, "val_fraction": 0.15}}, r"give 1 image per step"),
     ({"head_only": True}, r"--head-only .* add --pretrained"),
     ({"preset": "finetune"}, r"--preset finetune .* add --pretrained"),
     ({"model": "local-dir:x"}, r"--model local-dir:x: .* only with --pretrained"),

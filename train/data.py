@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from factory.common.errors import Failure, UserError
 from factory.common.row_images import read_image
+from factory.common.text import plural
 from factory.data.open import OpenedDataset
 from factory.data.pixels import border_colour, decode_images, labelled_sha256, require_space
 from factory.data.readable import listing_unreadable
@@ -211,14 +212,16 @@ def check_batches(num_rows: int, *, batch_size: int, world_size: int, accumulate
         UserError: The batches are too small for the number of processes or parts.
     """
     smallest = num_rows // num_batches(num_rows, batch_size=batch_size) if num_rows else 0
+    processes = plural(world_size, "process", "processes")
     if accumulate > 1 and 2 * world_size <= smallest < 2 * world_size * accumulate:
         raise UserError(
-            f"--accumulate {accumulate}: a batch of {smallest} images on {world_size} processes "
-            f"can be split into at most {smallest // (2 * world_size)} parts of 2 images; lower it"
+            f"--accumulate {accumulate}: a batch of {smallest} images on {processes} can be split "
+            f"into at most {smallest // (2 * world_size)} parts of 2 images; lower it"
         )
     if smallest < 2 * world_size:
         raise UserError(
-            f"{num_rows} training images in batches of {batch_size} give {smallest} images per "
-            f"step for {world_size} processes, which need 2 each; raise --total-batch-size, start "
+            f"{num_rows} training images in batches of {batch_size} give "
+            f"{plural(smallest, 'image')} per step for {processes}"
+            f", each of which needs 2; raise --total-batch-size, start "
             "fewer processes or generate more images"
         )

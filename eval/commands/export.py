@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
     if rejection:
         write(str(rejection))
     write(
-        f"{args.onnx}: {found.num_bytes / 1e6:.1f} MB; on {found.images} images of "
+        f"{args.onnx}: {found.num_bytes / 1e6:.1f} MB; on {plural(found.images, 'image')} of "
         f"{args.check or 'noise'} its logits differ from the model's by at most "
         f"{found.largest:.1e} (limit {LIMIT:g}), {found.same} get the same class"
         + (f"; {plural(unreadable, 'image')} cannot be read (see above)" if unreadable else "")
