@@ -55,6 +55,9 @@ NOT_RUN = {
     "docs/train.md": {
         "python docs/compare_training.py": "trains many runs; test_train_timm.py has the options",
     },
+    "docs/your-classes.md": {
+        "data-factory train photos/split.csv": "needs weights of the Hub; docs/eval.md has others",
+    },
     "docs/design.md": {"python tests/overlap.py": "measures for minutes with eight launches"},
     "docs/multi-node.md": {
         "hf buckets create": "rents machines",
@@ -133,6 +136,7 @@ data-factory digits photos/test
 {_TRAIN} OUT --config base-class --out runs/base-class
 data-factory score runs/base-class --real photos/test --save-predictions
 """,
+    "docs/your-classes.md": "prepare photos photos\n",
     "docs/hub.md": f"{_PETS}prepare dataset real --hub ORG/REAL_PETS --tag v2\n",
     "docs/sharing.md": f"""
 {_DIGITS}{_RUN["digits"]}
