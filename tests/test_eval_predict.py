@@ -322,7 +322,7 @@ def test_python_takes_paths_and_images_of_any_mode(run: Path, tmp_path: Path) ->
         load_classifier(run, device="nonsense")
 
 
-def test_a_quick_import() -> None:
+def test_importing_load_classifier_does_not_import_torch() -> None:
     code = "import eval, sys; sys.exit(str({'torch', 'numpy', 'datasets'} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60

@@ -93,7 +93,7 @@ def scored(tmp_path_factory):
     return folder, pixels, labels
 
 
-def test_numbers_are_those_by_hand(scored):
+def test_metrics_equal_a_hand_calculation(scored):
     folder, pixels, labels = scored
     model = timm.create_model(f"local-dir:{folder / 'run'}", pretrained=True).eval()
     # Of 10 x 12 pixels: the middle is cropped.
@@ -349,7 +349,7 @@ def test_bad_run_is_named(scored, tmp_path, how, message):
     assert not list(run.glob("*scores*"))
 
 
-def test_missing_run_and_bad_set_are_named(scored, tmp_path):
+def test_a_missing_run_and_a_bad_dataset_are_named(scored, tmp_path):
     folder, *_ = scored
     real = ["--real", str(folder / "real")]
     with pytest.raises(UserError, match="no such run folder; for a Hub model write ORG/NAME"):

@@ -214,7 +214,7 @@ def test_one_column_has_one_fit():
         assert len(make_tables([base, scored])[0].rows) == 2
 
 
-def test_one_column_is_one_set():
+def test_scores_on_different_images_do_not_share_a_column():
     pair = [scores("base-class", 0.5), scores("own-trick", 0.6, of="g")]
     with pytest.raises(UserError, match=r"digits-test: .* were scored on different images"):
         make_tables(pair)

@@ -294,7 +294,7 @@ _CARD = "---\nconfigs:\n- config_name: default\n  data_files: train-*.parquet\n-
 
 
 @pytest.mark.parametrize("card", [None, _CARD], ids=["bare", "card"])
-def test_marks_of_patterns_in_a_path_are_letters(tmp_path: Path, card: str | None) -> None:
+def test_glob_characters_in_a_path_are_literal(tmp_path: Path, card: str | None) -> None:
     for name, values in (("a [1]?*", [0, 200]), ("a 1", [7])):
         folder = write_set(tmp_path / name / "set", values)
         if card:
