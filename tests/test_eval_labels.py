@@ -44,6 +44,11 @@ def test_a_folder_above_the_class_folders_gets_no_label_map(tmp_path, split):
         match_real(["cat", "dog"], opened, model="run")
     with pytest.raises(UserError, match=rf"only one \(holiday\); if .*, name the folder {folder}$"):
         check_labels(opened.opened)
+    other = tmp_path / "pets" / split / "work" / "Cat"
+    other.mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(other / "1.png")
+    with pytest.raises(UserError, match=f"these: {folder} or {other.parent}$"):
+        match_real(["cat", "dog"], open_real(tmp_path / "pets"), model="run")
     # Without the names of classes it is a label like others.
     with pytest.raises(UnmatchedLabelsError, match="holiday"):
         match_real(["emu", "ox"], opened, model="run")

@@ -10,13 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.commands.arguments import (
-    DATASET,
-    add_fit,
-    add_process,
-    add_real,
-    open_real_of,
-)
+from eval.commands.arguments import DATASET, add_fit, add_process, add_real, open_real_of
 from factory.common.console import log, renamed, write, write_json
 from factory.common.devices import choose_threads, this_process
 from factory.common.errors import UserError

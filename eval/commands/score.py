@@ -8,12 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eval.commands.arguments import (
-    add_fit,
-    add_process,
-    add_real,
-    open_real_of,
-)
+from eval.commands.arguments import add_fit, add_process, add_real, open_real_of
 from factory.common.console import log, renamed, write, write_json
 from factory.common.devices import choose_threads, this_process
 from factory.common.errors import Failure, UserError

@@ -27,14 +27,16 @@ def refuse_level_above(
     Raises:
         UserError: The folders of these labels contain folders with the names of classes.
     """
-    around = dict(_inner_folders(opened, unknown))
-    inner = [name for name, _ in _inner_folders(opened, unknown)]
+    pairs = _inner_folders(opened, unknown)
+    inner = [*dict(pairs)]
     places, _ = find_names(inner, known, present=range(len(inner)))
     found = [name for name, place in zip(inner, places, strict=True) if place is not None]
     if found:
+        around = dict.fromkeys(str(folder) for name, folder in pairs if name in found)
         raise UserError(
             f"{opened.reference}: its folders {some(unknown)} are not classes, but contain the "
-            f"class folders {some(found)}; name the folder around these: {around[found[0]]}"
+            f"class folders {some(found)}; name the folder around these: "
+            f"{some(around, separator=' or ')}"
         )
 
 
