@@ -55,7 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_labels(parser)
     add_suggestion(parser)
     model = partial(option, parser.add_mutually_exclusive_group(required=True))
-    model("--run RUN", "compare in this model: run folder, or ORG/NAME[@REVISION]", dest="trained")
+    model(
+        "--run RUN",
+        "trained model to compare in: run folder, or ORG/NAME[@REVISION]",
+        meaning="trained model",
+        dest="trained",
+    )
     model("--model ID[@REVISION]", "compare in this pretrained timm model, e.g. resnet50.tv_in1k")
     add(
         "--space",
