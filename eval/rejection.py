@@ -150,7 +150,7 @@ def choose_rejection(
     answers, faults = classifier.classify(held, top_k=1, batch_size=batch_size, shows=shows)
     if faults:
         raise faults[0]
-    kind = held_out_kind(classifier.checkpoint.training["data"])
+    kind = held_out_kind(training.data.model_dump())
     return _choose(answers, labels, data=data, run=run, kind=kind)
 
 
