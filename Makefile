@@ -101,5 +101,5 @@ graph: install ## Write the figure and the table of packages: docs/packages.svg,
 figures: install ## Write the study's figures into README.md and factory/recipe/measured.py
 	$(BIN)/python docs/write_figures.py
 
-schema: install ## Write recipes/schema.json and docs/recipe-reference.md from the recipe models
+schema: install ## Write recipes/schema.json, docs/recipe-reference.md and the tables of docs/models.md
 	$(BIN)/python docs/write_reference.py

@@ -12,7 +12,7 @@ DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 sys.path[:0] = [str(ROOT), str(DOCS)]
 
-from command_reference import model_tables, reference  # noqa: E402
+from command_reference import reference  # noqa: E402
 
 from factory.command_line.cli import COMMANDS  # noqa: E402
 from factory.common.commands import command_parsers  # noqa: E402
@@ -43,18 +43,15 @@ SHARED = {
     "changes": ROOT / "CHANGELOG.md",
 }
 _PAGE_OF = {path: f"{page}.md" for page, path in SHARED.items()}
-_PAGE_OF[ROOT / "dataset_cards"] = "dataset-cards.md"
+_CARDS = sorted((ROOT / "dataset_cards").glob("*.md"))
+_PAGE_OF |= dict.fromkeys([ROOT / "dataset_cards", *_CARDS], "dataset-cards.md")
 _LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)(#[^)]*)?\)")
 
 
 def _text(page: str, own: str) -> str:
     """Return a page with the text it shares, and links that hold inside the site."""
     if page == "dataset-cards":
-        return own + "\n".join(
-            _card(path) for path in sorted((ROOT / "dataset_cards").glob("*.md"))
-        )
-    if page == "models":
-        return own.replace("<!-- models -->", model_tables())
+        return _relinked(own, DOCS) + "\n".join(_card(path) for path in _CARDS)
     if page == "commands":
         parsers = command_parsers(COMMANDS, start=NAME).values()
         return own + "\n\n".join(reference(one) for one in parsers)

@@ -1,4 +1,4 @@
-"""Write `recipes/schema.json` for editors and `docs/recipe-reference.md` from the recipe models.
+"""Write `recipes/schema.json` for editors, `docs/recipe-reference.md`, tables of `docs/models.md`.
 
 Run it with `make schema`; with `--check` it only reports whether they are current.
 """
@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from command_reference import model_tables
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
@@ -34,6 +35,8 @@ from factory.recipe.schema import (
 _ROOT = Path(__file__).resolve().parent.parent
 SCHEMA_PATH = _ROOT / "recipes" / "schema.json"
 PAGE_PATH = _ROOT / "docs" / "recipe-reference.md"
+MODELS_PATH = _ROOT / "docs" / "models.md"
+_BEGIN, _END = "<!-- models: written by `make schema` -->", "<!-- end of models -->"
 
 EXAMPLES = {
     "constant": "7.5",
@@ -176,32 +179,49 @@ Quote texts that YAML reads as something else: `"no"`, `"on"`, `"0"`, `"1:30"`. 
 """
 
 
-def write(schema_path: Path = SCHEMA_PATH, page_path: Path = PAGE_PATH) -> None:
-    """Write both files."""
-    for path, text in ((schema_path, schema_text()), (page_path, page_text())):
+def models_text() -> str:
+    """Return the page of models with current tables."""
+    before, _, rest = MODELS_PATH.read_text(encoding="utf-8").partition(_BEGIN)
+    return f"{before}{_BEGIN}\n\n{model_tables()}\n\n{_END}{rest.partition(_END)[2]}"
+
+
+def _texts(schema_path: Path, page_path: Path, models_path: Path) -> dict[Path, str]:
+    return {schema_path: schema_text(), page_path: page_text(), models_path: models_text()}
+
+
+def write(
+    schema_path: Path = SCHEMA_PATH,
+    page_path: Path = PAGE_PATH,
+    models_path: Path = MODELS_PATH,
+) -> None:
+    """Write the files."""
+    for path, text in _texts(schema_path, page_path, models_path).items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
 
 
-def stale(schema_path: Path = SCHEMA_PATH, page_path: Path = PAGE_PATH) -> list[Path]:
-    """Return those of the two files that are missing or do not match the models."""
-    wanted = ((schema_path, schema_text()), (page_path, page_text()))
+def stale(
+    schema_path: Path = SCHEMA_PATH,
+    page_path: Path = PAGE_PATH,
+    models_path: Path = MODELS_PATH,
+) -> list[Path]:
+    """Return those of the files that are missing or do not match the models."""
     return [
         path
-        for path, text in wanted
+        for path, text in _texts(schema_path, page_path, models_path).items()
         if not path.is_file() or path.read_text(encoding="utf-8") != text
     ]
 
 
 def main() -> None:
-    """Write both files, or with --check report whether they are up to date.
+    """Write the files, or with --check report whether they are up to date.
 
     Raises:
         UserError: With --check, one of them is not.
     """
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument(
-        "--check", action="store_true", help="only check whether both files are current"
+        "--check", action="store_true", help="only check whether the files are current"
     )
     if parser.parse_args().check:
         old = stale()
@@ -209,7 +229,7 @@ def main() -> None:
             raise UserError(f"{', '.join(map(str, old))}: out of date; run `make schema`")
     else:
         write()
-        write_line(f"{SCHEMA_PATH}\n{PAGE_PATH}")
+        write_line(f"{SCHEMA_PATH}\n{PAGE_PATH}\n{MODELS_PATH}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from factory.common.dataset_files import check_files
 from factory.common.errors import UserError
 from factory.common.outside import read_text, read_yaml
 from factory.common.whole_files import sha256
+from factory.data.sampling_record import held_out_kind
 from factory.models.model_folder import WEIGHTS
 
 if TYPE_CHECKING:
@@ -134,8 +135,7 @@ def _selected_on(training: dict[str, Any] | None) -> str | None:
     if not held_out:
         return "nothing (last epoch)"
     data = (training or {}).get("data")
-    real = data.get("num_real_images") if isinstance(data, dict) else None
-    return "held-out synthetic and real" if real else "held-out synthetic"
+    return f"held-out {held_out_kind(data if isinstance(data, dict) else {})}"
 
 
 def _epochs_planned(training: dict[str, Any] | None) -> int | None:

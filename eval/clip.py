@@ -20,7 +20,7 @@ from factory.models.clip import ClipModel, split_revision
 if TYPE_CHECKING:
     import torch
 
-    from eval.label_map import LabelMap
+    from factory.data.label_map import LabelMap
 
 
 def texts_of(prompts: Prompts, words: Sequence[str]) -> list[str]:

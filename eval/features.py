@@ -38,12 +38,14 @@ class FeatureModel:
         model: A timm model in eval mode.
         label_names: Classes of its head in the order of the logits, or None if it lists none.
         preprocessing: Preprocessing that the model's weights were trained with.
+        is_run: Whether it is a run or a model of the Hub, not timm's own.
     """
 
     name: str
     model: Any
     label_names: list[str] | None
     preprocessing: Preprocessing
+    is_run: bool = False
 
     def representation(self, space: Space) -> Callable[[torch.Tensor], torch.Tensor]:
         """Return a function of pixels, shape (B, 3, H, W), to logits or features, shape (B, D).
@@ -85,20 +87,21 @@ class Extracted(NamedTuple):
     digests: list[bytes]
 
 
-def load_features(name: str) -> FeatureModel:
+def load_features(name: str, *, is_run: bool = False) -> FeatureModel:
     """Load a run, a model of the Hub, or a pretrained model of timm.
 
     Args:
         name: Run folder (timm's `local-dir:` before it is allowed), `ORG/NAME[@REVISION]`, or
             timm's name of a model with pretrained weights.
+        is_run: Whether it must be one of the first two.
 
     Raises:
         UserError: No such model, or its weights cannot be loaded.
     """
     source, place = split_source(name)
-    if source or Path(name).exists() or is_model_id(name):
+    if is_run or source or Path(name).exists() or is_model_id(name):
         loaded = load_model(place if source == LOCAL else name)
-        return FeatureModel(name, loaded.model, loaded.label_names, loaded.preprocessing)
+        return FeatureModel(name, loaded.model, loaded.label_names, loaded.preprocessing, True)
     model = _pretrained(name)
     return FeatureModel(name, model, None, preprocessing_of(model, name))
 

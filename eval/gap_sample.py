@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.coverage.figures import FEWEST
-from eval.label_map import LabelMap
 from eval.labels import LabelMatch, match_real
 from eval.real import RealImages
 from eval.score import references_of
 from factory.common.errors import UserError
+from factory.data.label_map import LabelMap
 
 Labels = NDArray[np.int64]
 

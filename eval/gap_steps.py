@@ -111,6 +111,7 @@ def load_setting(
     sample: Sample,
     *,
     model: str,
+    is_run: bool = False,
     fit: Fit | None,
     space: Space | None,
     batch_size: int,
@@ -122,7 +123,7 @@ def load_setting(
     Raises:
         UserError: The model cannot be loaded, or an image cannot be read.
     """
-    loaded = load_features(model)
+    loaded = load_features(model, is_run=is_run)
     loaded = replace(loaded, preprocessing=with_fit(loaded.preprocessing, fit))
     note_fit(model, loaded.preprocessing, fit)
     chosen = choose_space(loaded, sample.compared, space)

@@ -20,7 +20,7 @@ from factory.data.row_filter import filter_rows
 if TYPE_CHECKING:
     import datasets
 
-    from eval.label_map import LabelMap
+    from factory.data.label_map import LabelMap
 
 _FILE = "train-00000-of-00001.parquet"
 _CARD = """---

@@ -7,27 +7,19 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from eval.label_map import LabelMap, listed, map_lines, suggested_map
 from factory.common.errors import UserError
 from factory.data.class_names import How, find_names
+from factory.data.folder_level import refuse_level_above
+from factory.data.label_map import (
+    WRITE_A_MAP,
+    LabelMap,
+    UnmatchedLabelsError,
+    listed,
+    suggested_map,
+)
 
 if TYPE_CHECKING:
     from eval.real import RealImages
-
-WRITE_A_MAP = "write a label map (--suggest-labels FILE writes one) and pass it with --labels FILE"
-_MOST_LINES = 120
-
-
-class UnmatchedLabelsError(UserError):
-    """Classes of real images that a model lacks.
-
-    Attributes:
-        suggested: A complete label map to start from: the given one, and a line for each class.
-    """
-
-    def __init__(self, text: str, suggested: Mapping[str, str]) -> None:
-        super().__init__(text)
-        self.suggested = suggested
 
 
 @dataclass(frozen=True)
@@ -68,18 +60,23 @@ def match_real(
 
     Call it before anything expensive: it reports every mismatch that scoring would report.
 
-    Arguments and errors are those of `match_labels`; the names may also be those of the recipe
-    whose images the model will be trained on.
+    Arguments and errors are those of `match_labels`; for a folder named one level too high no label
+    map is suggested (`factory.data.folder_level`). The names may also be those of the recipe whose
+    images the model will be trained on.
     """
-    return match_labels(
-        model_names,
-        real.opened.label_names,
-        present=set(real.labels.tolist()),
-        model=model,
-        real=real.opened.reference,
-        labels=labels,
-        remedy=remedy,
-    )
+    try:
+        return match_labels(
+            model_names,
+            real.opened.label_names,
+            present=set(real.labels.tolist()),
+            model=model,
+            real=real.opened.reference,
+            labels=labels,
+            remedy=remedy,
+        )
+    except UnmatchedLabelsError as error:
+        refuse_level_above(real.opened, error.labels, model_names)
+        raise
 
 
 def match_labels(
@@ -121,9 +118,13 @@ def match_labels(
     if unknown:
         used = set(found)
         rest = [name for index, name in enumerate(model_names) if index not in used]
-        lines = suggested_map(unknown, rest)
-        text = _mismatch(lines, rest, model=model, real=real, labels=labels, remedy=remedy)
-        raise UnmatchedLabelsError(text, {**pairs, **lines})
+        only = f"only the model has {listed(rest)}" if rest else "the model has no other class"
+        raise UnmatchedLabelsError(
+            f"{model} has no class for {listed(unknown)} of {real}; {only}",
+            suggested_map(unknown, rest),
+            given=labels,
+            remedy=remedy,
+        )
     return _join(
         model_names,
         real_names,
@@ -166,23 +167,4 @@ def _join(
         how=how,
         map=pairs,
         merged=[group for group in groups.values() if len(group) > 1],
-    )
-
-
-def _mismatch(
-    lines: Mapping[str, str],
-    rest: Sequence[str],
-    *,
-    model: str,
-    real: str,
-    labels: LabelMap | None,
-    remedy: str,
-) -> str:
-    """Return the error about unmatched names, with a suggested map."""
-    only = f"only the model has {listed(rest)}" if rest else "the model has no other class"
-    remedy = f"add them to {labels.source}" if labels else remedy
-    return (
-        f"{model} has no class for {listed(list(lines))} of {real}; {only}; {remedy}, or exclude "
-        "those images with --filter. Suggested lines for the map (most similar names; check "
-        "each):\n" + map_lines(lines, most=_MOST_LINES).rstrip()
     )

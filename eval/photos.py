@@ -19,6 +19,7 @@ from factory.common.redaction import cut_line
 from factory.common.row_images import read_file, read_hashed
 from factory.common.storage import at_home
 from factory.common.system_files import is_system_file
+from factory.common.text import plural
 from factory.data.image_folder import NOT_READ, READ, find_images
 from factory.data.image_table import TABLES, is_table
 from factory.data.left_out import images_lost
@@ -69,10 +70,14 @@ class Found:
         """Return the number of images, and of what was not read, as one line."""
         of = f" ({'; '.join(self.datasets)})" if self.datasets else ""
         others = left_out_line(dict(sorted(self.left_out.items())))
-        parts = [f"{len(self.photos):,} images{of}"]
-        parts += [f"{len(self.faults):,} paths name no image"] if self.faults else []
+        parts = [f"{plural(len(self.photos), 'image')}{of}"]
+        parts += [f"{_paths(len(self.faults))} no image"] if self.faults else []
         parts += [f"not read: {others}"] if others else []
         return "; ".join(parts)
+
+
+def _paths(count: int) -> str:
+    return f"{plural(count, 'path')} {'names' if count == 1 else 'name'}"
 
 
 def file_photo(file: Path, *, name: str, folder: Path | None = None) -> Photo:
@@ -220,7 +225,8 @@ class _Finder:
             self.found.photos += row_photos(opened, name=name)
         self.found.left_out.update(opened.left_out)
         self.found.lost.update(images_lost(opened.left_out))
-        self.found.datasets.append(f"{name}: split {opened.split}, {len(opened.dataset):,} images")
+        count = plural(len(opened.dataset), "image")
+        self.found.datasets.append(f"{name}: split {opened.split}, {count}")
 
     def _add_files_of(self, opened: OpenedImages, folder: Path) -> None:
         """Add the files that the rows of a table name."""

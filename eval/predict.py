@@ -18,8 +18,9 @@ from factory.common.console import progress
 from factory.common.devices import reporting_lack_of_memory
 from factory.common.errors import UserError
 from factory.common.machine import cores_per_process
-from factory.common.row_images import read_hashed, skipping_advised
+from factory.common.row_images import read_hashed
 from factory.data.open import OpenedDataset
+from factory.data.readable import listing_unreadable
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -144,13 +145,12 @@ def prepared(
     def prepare(rows: Sequence[int]) -> list[tuple[torch.Tensor, bytes]]:
         found = []
         for row, item in zip(rows, encoded[rows][column], strict=True):
-            with skipping_advised():
-                image, digest = read_hashed(
-                    item,
-                    where=f"row {numbers[row]}",
-                    folder=opened.image_folder,
-                    side=transform.side,
-                )
+            image, digest = read_hashed(
+                item,
+                where=f"row {numbers[row]}",
+                folder=opened.image_folder,
+                side=transform.side,
+            )
             found.append((transform.apply(image), digest))
         return found
 
@@ -161,20 +161,21 @@ def prepared(
             parts = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
             following = [pool.submit(prepare, part) for part in parts]
             if waiting is not None:
-                yield _joined(waiting)
+                yield _joined(waiting, opened)
             waiting = following
         if waiting is not None:
-            yield _joined(waiting)
+            yield _joined(waiting, opened)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _joined(
-    parts: Sequence[Future[list[tuple[torch.Tensor, bytes]]]],
+    parts: Sequence[Future[list[tuple[torch.Tensor, bytes]]]], opened: OpenedDataset
 ) -> tuple[torch.Tensor, list[bytes]]:
     import torch
 
-    pixels, digests = zip(*(one for part in parts for one in part.result()), strict=True)
+    with listing_unreadable(opened):
+        pixels, digests = zip(*(one for part in parts for one in part.result()), strict=True)
     return torch.stack(pixels), list(digests)
 
 

@@ -1,12 +1,13 @@
 """Choose the probability below which an answer is rejected as "none of these classes".
 
-The threshold is chosen on the synthetic images that the run held out for validation. All of them
+The threshold is chosen on the training images that the run held out for validation. All of them
 show a class of the model, so they do not measure how often photos of other things are rejected.
 """
 
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -22,6 +23,7 @@ from factory.data.pixels import Fit, border_colour, decode_images, labelled_sha2
 from factory.data.readable import only_readable
 from factory.data.row_counts import class_counts, counts_line
 from factory.data.row_subsets import DataSource, check_labels, hold_out, take_per_class
+from factory.data.sampling_record import HeldOutKind, held_out_kind
 
 SHARE = 0.05
 """Of the correctly labelled held-out images that are rejected."""
@@ -61,10 +63,11 @@ class Rejection:
     Attributes:
         threshold: Answers with a smaller probability are rejected.
         data: The dataset, as the user named it.
-        images: Number of held-out synthetic images.
+        images: Number of held-out images.
         rejected: Number of held-out images that are rejected.
         correct: Number of held-out images that the model labels correctly.
         correct_rejected: Number of correctly labelled images that are rejected.
+        kind: What to call the held-out images.
     """
 
     threshold: float
@@ -73,21 +76,23 @@ class Rejection:
     rejected: int
     correct: int
     correct_rejected: int
+    kind: HeldOutKind
 
     def __str__(self) -> str:
         return (
-            f"threshold {self.threshold}, chosen on the {self.images:,} synthetic images that "
+            f"threshold {self.threshold}, chosen on the {self.images:,} {self.kind} images that "
             f"the run held out of {self.data}: of the {self.correct:,} that the model labels "
             f"correctly it rejects {_percent(self.correct_rejected, self.correct)}, of all "
-            f"{_percent(self.rejected, self.images)} (false-alarm rate, measured on synthetic "
-            "images; on photos it can differ)"
+            f"{_percent(self.rejected, self.images)} (false-alarm rate, measured on "
+            f"{self.kind} images; on {'photos' if self.kind == 'synthetic' else 'other photos'} it "
+            "can differ)"
         )
 
     def to_json(self) -> dict[str, Any]:
         """Return all figures, with shares in 0 to 1."""
         return {
-            **asdict(self),
-            "measured_on": "held-out synthetic images",
+            **{name: value for name, value in asdict(self).items() if name != "kind"},
+            "measured_on": f"held-out {self.kind} images",
             "correct_rejected_share": self.correct_rejected / self.correct,
             "false_alarm_rate": self.rejected / self.images,
         }
@@ -105,7 +110,8 @@ def chosen_threshold(
     Args:
         classifier: The model.
         wanted: A probability; None; or `auto`, which chooses one, or takes that of an ONNX file.
-        data: The run's training data, for `auto`.
+        data: The run's training data, for `auto`; None: as the run names it, if it is a directory
+            or file on this machine.
         batch_size: As for `Classifier.classify`.
 
     Raises:
@@ -122,7 +128,7 @@ def chosen_threshold(
     if checkpoint.threshold is None:
         raise UserError(
             f'{checkpoint.run}: contains no threshold for "none of these"; export the run again '
-            "with --threshold auto --data DATASET, or give --threshold P"
+            "with --threshold auto, or give --threshold P"
         )
     log(f"{checkpoint.run}: threshold {checkpoint.threshold:g}, stored in the file")
     return checkpoint.threshold, None
@@ -134,24 +140,36 @@ def choose_rejection(
     """Choose the threshold that rejects 5 % of the correctly labelled held-out images.
 
     Raises:
-        UserError: The run held out no images, its training data is not given or differs, or the
+        UserError: The run held out no images, its training data is not found or differs, or the
             model labels too few held-out images correctly.
     """
     run = classifier.checkpoint.run
     training = _training_of(classifier)
-    if data is None:
-        raise UserError(
-            f"--threshold auto needs the training data of {run}; name it with --data (the run was "
-            f"trained on {training.data.reference})"
-        )
+    data = data or _recorded_data(classifier, training)
     held, labels = _held_out(classifier, training, data)
     answers, faults = classifier.classify(held, top_k=1, batch_size=batch_size, shows=shows)
     if faults:
         raise faults[0]
-    return _choose(answers, labels, data=data, run=run)
+    kind = held_out_kind(training.data.model_dump())
+    return _choose(answers, labels, data=data, run=run, kind=kind)
 
 
-def _choose(answers: list[Answer], labels: list[str], *, data: str, run: str) -> Rejection:
+def _recorded_data(classifier: Classifier, training: _Training) -> str:
+    """Return the training data as a run names it, if this opens nothing outside this machine."""
+    run, reference = classifier.checkpoint.run, training.data.reference
+    from_hub = classifier.checkpoint.facts.commit is not None
+    if from_hub or "://" in reference or not Path(reference).exists():
+        raise UserError(
+            f"--threshold auto needs the training data of {run}; name it with --data (the run was "
+            f"trained on {reference})"
+        )
+    log(f"{run}: trained on {reference}, which is read again for --threshold auto")
+    return reference
+
+
+def _choose(
+    answers: list[Answer], labels: list[str], *, data: str, run: str, kind: HeldOutKind
+) -> Rejection:
     found = np.asarray([answer.confidence for answer in answers])
     is_correct = np.asarray(
         [answer.classes[0][0] == label for answer, label in zip(answers, labels, strict=True)]
@@ -174,6 +192,7 @@ def _choose(answers: list[Answer], labels: list[str], *, data: str, run: str) ->
         rejected=int((found < threshold).sum()),
         correct=len(correct),
         correct_rejected=int((correct < threshold).sum()),
+        kind=kind,
     )
 
 
@@ -225,9 +244,9 @@ def _held_out(
         != training.data.pixels_sha256
     ):
         raise UserError(
-            f"--data {data}: contains other images than the training data of "
-            f"{classifier.checkpoint.run}; give the dataset and revision that it was trained on: "
-            f"{training.data.reference}"
+            f"{data}: contains other images than the training data of "
+            f"{classifier.checkpoint.run}; name the dataset and revision that it was trained on "
+            f"with --data: {training.data.reference}"
         )
     values = training.hyperparameters
     _, held = hold_out(

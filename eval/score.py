@@ -29,7 +29,7 @@ from factory.data.pixels import Fit
 if TYPE_CHECKING:
     from accelerate import PartialState
 
-    from eval.label_map import LabelMap
+    from factory.data.label_map import LabelMap
 
 _LIBRARIES = ("accelerate", "datasets", "evaluate", "numpy", "pillow")
 

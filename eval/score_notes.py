@@ -4,6 +4,7 @@ from eval.real import RealImages
 from eval.scores_file import Labels, Preprocessing, Scores
 from eval.scoring_mode import STANDARD
 from factory.common.console import log
+from factory.common.text import plural
 from factory.data.pixels import Fit
 from factory.data.row_counts import count_warnings, counts_line
 
@@ -15,7 +16,7 @@ def describe(scores: Scores) -> str:
     how = "" if scores.scoring == STANDARD else f", scored with {scores.scoring}"
     how += f", {scores.model.unfinished}" if scores.model.unfinished else ""
     return (
-        f"{scores.run} on {real.name} ({real.num_images:,} images{how}): "
+        f"{scores.run} on {real.name} ({plural(real.num_images, 'image')}{how}): "
         f"top-1 {100 * metrics.top1:.2f} % "
         f"[{100 * metrics.top1_low:.2f}, {100 * metrics.top1_high:.2f}]{top5}, "
         f"calibration error {100 * metrics.calibration_error:.2f} %"

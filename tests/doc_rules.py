@@ -37,7 +37,7 @@ TINY = (
         'images_per_class=1, overrides=["sampling.num_inference_steps=4"]',
     ),
     # `auto` needs 20 held-out images with correct labels.
-    (r"--threshold auto --data \S+", "--threshold 0.5"),
+    (r"--threshold auto\b( --data \S+)?", "--threshold 0.5"),
     # The same steps as a list, with their cost.
     (
         r"data-factory study .*",
@@ -54,6 +54,7 @@ NOT_RUN = {
     },
     "docs/your-classes.md": {
         "data-factory captions": "needs a language model; test_captions.py has a tiny one",
+        "data-factory train photos/split.csv": "needs weights of the Hub; docs/eval.md has others",
     },
     "docs/train.md": {
         "python docs/compare_training.py": "trains many runs; test_train_timm.py has the options",
@@ -143,6 +144,7 @@ data-factory digits photos/test
 {_TRAIN} OUT --config base-class --out runs/base-class
 data-factory score runs/base-class --real photos/test --save-predictions
 """,
+    "docs/your-classes.md": "prepare photos photos\n",
     "docs/hub.md": f"{_PETS}prepare dataset real --hub ORG/REAL_PETS --tag v2\n",
     "docs/sharing.md": f"""
 {_DIGITS}{_RUN["digits"]}

@@ -15,7 +15,7 @@ import pytest
 from factory.command_line import completion
 from factory.command_line.cli import COMMANDS, GROUPS
 from factory.common import program
-from factory.common.text import count, size
+from factory.common.text import plural, size
 
 ROOT = Path(__file__).parent.parent
 
@@ -185,7 +185,7 @@ def test_help_of_completion_says_if_the_program_is_not_on_the_path(monkeypatch):
 
 
 def test_nouns_and_units_fit_their_numbers():
-    assert [count(1, "image"), count(2000, "image")] == ["1 image", "2,000 images"]
-    assert [count(1, "class", "classes"), count(0, "class", "classes")] == ["1 class", "0 classes"]
+    assert [plural(1, "image"), plural(2000, "image")] == ["1 image", "2,000 images"]
+    assert [plural(number, "class", "classes") for number in (0, 1)] == ["0 classes", "1 class"]
     sizes = [size(number) for number in (0, 999, 12_288, 5_600_000, 7.4e12)]
     assert sizes == ["0 B", "999 B", "12.3 kB", "5.6 MB", "7,400.0 GB"]

@@ -74,7 +74,8 @@ def without_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
 
 def gap(place: Path, synthetic: str, out: Path, *more: str) -> dict[str, Any]:
-    arguments = ["--real", str(place / "real"), "--model", str(place / "run"), "--out", str(out)]
+    model = [] if "--model" in more else ["--run", str(place / "run")]
+    arguments = ["--real", str(place / "real"), *model, "--out", str(out)]
     main(["gap", str(place / synthetic), *arguments, *more])
     found: dict[str, Any] = json.loads((out / "gap.json").read_text())
     return found
@@ -132,7 +133,9 @@ def test_unreadable_images_are_left_out_and_listed(place: Path, tmp_path: Path) 
     assert found["images_per_side"] == 59
 
 
-def test_a_label_map_compares_renamed_and_merged_classes(place: Path, tmp_path: Path) -> None:
+def test_a_label_map_compares_renamed_and_merged_classes(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     names = ["Ameise", "bee", "Hummel"]
     real = write_set(tmp_path / "real", split="test", seed=1, names=names)
     path = tmp_path / "map.yaml"
@@ -140,6 +143,9 @@ def test_a_label_map_compares_renamed_and_merged_classes(place: Path, tmp_path: 
     options = ["--real", str(real), "--model", str(place / "run"), "--out", str(tmp_path / "one")]
     main(["gap", str(place / "near"), *options, "--labels", str(path)])
     found = json.loads((tmp_path / "one" / "gap.json").read_text())
+    assert (
+        f"--model {place / 'run'} is now written --run {place / 'run'}" in capsys.readouterr().err
+    )
     plain = gap(place, "near", tmp_path / "plain")
     assert found["labels"] == {
         "matched": "map",

@@ -98,7 +98,9 @@ def test_images_that_cannot_be_read_are_named_or_left_out(
     main([*arguments, "--skip-unreadable"])
     printed = capsys.readouterr()
     assert "1 of 4 images cannot be read and are skipped:" in printed.err
-    assert re.search(r"rows read: \d+ name no class, \d+ several; 1 images cannot be", printed.out)
+    assert re.search(
+        r"rows read: \d+ without a class, \d+ with several; 1 image cannot be", printed.out
+    )
     assert open_dataset(str(out)).dataset["label"] == [0, 0, 1]
 
 

@@ -7,12 +7,14 @@ import datasets
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
-from eval import label_map
-from eval.label_map import LabelMap, read_labels
-from eval.labels import UnmatchedLabelsError, match_labels, match_real
+from eval.labels import match_labels, match_real
 from eval.real import open_real
 from factory.common.errors import UserError
+from factory.data import label_map
+from factory.data.label_map import LabelMap, UnmatchedLabelsError, read_labels
+from factory.data.row_subsets import check_labels
 
 EUROSAT = yaml.safe_load(
     (Path(__file__).parent.parent / "recipes" / "classes" / "eurosat-labels.yaml").read_text()
@@ -28,6 +30,28 @@ def match(model, real, present=None, pairs=None):
     ids = range(len(real)) if present is None else present
     labels = LabelMap(pairs, "map.yaml") if pairs is not None else None
     return match_labels(model, real, present=set(ids), model="run", real="set", labels=labels)
+
+
+@pytest.mark.parametrize("split", ["", "test"])
+def test_a_folder_above_the_class_folders_gets_no_label_map(tmp_path, split):
+    folder = tmp_path / "pets" / split / "holiday"
+    for name in ("Cat", "dog", "others"):
+        (folder / name).mkdir(parents=True)
+        Image.new("RGB", (4, 4)).save(folder / name / "1.png")
+    message = rf"pets: its folders holiday are not classes, .* folders Cat, dog; .*: {folder}$"
+    opened = open_real(tmp_path / "pets")
+    with pytest.raises(UserError, match=message):
+        match_real(["cat", "dog"], opened, model="run")
+    with pytest.raises(UserError, match=rf"only one \(holiday\); if .*, name the folder {folder}$"):
+        check_labels(opened.opened)
+    other = tmp_path / "pets" / split / "work" / "Cat"
+    other.mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(other / "1.png")
+    with pytest.raises(UserError, match=f"these: {folder} or {other.parent}$"):
+        match_real(["cat", "dog"], open_real(tmp_path / "pets"), model="run")
+    # Without the names of classes it is a label like others.
+    with pytest.raises(UnmatchedLabelsError, match="holiday"):
+        match_real(["emu", "ox"], opened, model="run")
 
 
 def test_other_order_is_mapped():

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from PIL import Image
 from quick_python import python
 from test_eval_score import NAMES, NUM_IMAGES, write_real, write_run
@@ -320,7 +322,7 @@ def test_python_takes_paths_and_images_of_any_mode(run: Path, tmp_path: Path) ->
         load_classifier(run, device="nonsense")
 
 
-def test_a_quick_import() -> None:
+def test_importing_load_classifier_does_not_import_torch() -> None:
     code = "import eval, sys; sys.exit(str({'torch', 'numpy', 'datasets'} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
@@ -396,8 +398,10 @@ def test_a_threshold_is_chosen_on_the_images_that_the_run_held_out(
     capsys.readouterr()
     main(["predict", str(run), str(photo), "--threshold", "auto", "--data", str(data)])
     printed = capsys.readouterr().out
-    assert f"threshold {found['threshold']}, chosen on the 54 synthetic images" in printed
-    assert "false-alarm rate, measured on synthetic images" in printed
+    assert f"threshold {found['threshold']}, chosen on the 54 training images" in printed
+    assert "false-alarm rate, measured on training images" in printed
+    # The run names its data, which are still there.
+    assert predict(run, photo, "--threshold", "auto") == found
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad"])
@@ -459,8 +463,13 @@ def test_a_threshold_needs_the_runs_own_data(
     own, data = trained
     photo = str(put(tmp_path / "a.png"))
     auto = ["--threshold", "auto"]
-    with pytest.raises(UserError, match=r"needs the training data of .* trained on .*colours\)"):
-        main(["predict", str(own), photo, *auto])
+    moved = shutil.copytree(own, tmp_path / "moved")
+    for reference in ("gone", "me/colours", "https://localhost/colours", f"file://{data}"):
+        config = yaml.safe_load((own / "config.yaml").read_text())
+        config["data"]["reference"] = reference
+        (moved / "config.yaml").write_text(yaml.safe_dump(config))
+        with pytest.raises(UserError, match=f"needs the training data of .* {reference}"):
+            main(["predict", str(moved), photo, *auto])
     with pytest.raises(UserError, match=r"contains no config.yaml written by `train`"):
         main(["predict", str(run), photo, *auto, "--data", str(data)])
     with pytest.raises(UserError, match=r"--data .* is read by --threshold auto only"):

@@ -93,7 +93,7 @@ def scored(tmp_path_factory):
     return folder, pixels, labels
 
 
-def test_numbers_are_those_by_hand(scored):
+def test_metrics_equal_a_hand_calculation(scored):
     folder, pixels, labels = scored
     model = timm.create_model(f"local-dir:{folder / 'run'}", pretrained=True).eval()
     # Of 10 x 12 pixels: the middle is cropped.
@@ -139,7 +139,7 @@ def test_scores_contain_all_measures(scored):
     assert scores.real.num_images == NUM_IMAGES
     assert (scores.real.name, scores.real.split) == ("real-test", "test")
     assert scores.training["data"] == {"config_name": "base-class"}
-    assert scores.model.selected_on == "held-out synthetic"
+    assert scores.model.selected_on == "held-out training"
     assert scores.preprocessing.interpolation == "bilinear"
     assert scores.preprocessing.input_size == (3, 32, 32)
     with Image.open(folder / "run" / "scores-real-test.png") as plot:
@@ -218,7 +218,10 @@ def test_unreadable_images_are_named_or_left_out_and_counted(scored, tmp_path, c
         pq.write_table(some, tmp_path / name / "test.parquet")
     runs = [str(write_run(tmp_path / name)) for name in ("a", "b")]
     damaged = ["--real", str(tmp_path / "damaged"), "--batch-size", "8"]
-    message = r"^row 3 \(fox/3.png\): the image cannot be decoded .*; --skip-unreadable skips"
+    message = (
+        r"damaged: 2 of 30 images cannot be read:\n  row 3 \(fox/3.png\): the image cannot be "
+        r"decoded .*\n  row 20: the image is missing \(null\).*\n--skip-unreadable skips"
+    )
     with pytest.raises(UserError, match=message):
         # The real images' fault: no other run is tried.
         main(["score", *runs, *damaged])
@@ -346,7 +349,7 @@ def test_bad_run_is_named(scored, tmp_path, how, message):
     assert not list(run.glob("*scores*"))
 
 
-def test_missing_run_and_bad_set_are_named(scored, tmp_path):
+def test_a_missing_run_and_a_bad_dataset_are_named(scored, tmp_path):
     folder, *_ = scored
     real = ["--real", str(folder / "real")]
     with pytest.raises(UserError, match="no such run folder; for a Hub model write ORG/NAME"):

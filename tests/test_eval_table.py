@@ -195,7 +195,7 @@ def test_guidance_and_steps_stand_beside_the_scores(tmp_path, capsys):
     main(["table", *map(str, files)])
     said = capsys.readouterr()
     assert "7.5, not recorded | 40, not recorded | 55.00" in said.out
-    assert "1 runs do not record the sampling of their images (older version)" in said.err
+    assert "no record of the sampling of the images (older version): 1 run;" in said.err
     assert "the first is runs/base-1" in said.err
 
 
@@ -214,7 +214,7 @@ def test_one_column_has_one_fit():
         assert len(make_tables([base, scored])[0].rows) == 2
 
 
-def test_one_column_is_one_set():
+def test_scores_on_different_images_do_not_share_a_column():
     pair = [scores("base-class", 0.5), scores("own-trick", 0.6, of="g")]
     with pytest.raises(UserError, match=r"digits-test: .* were scored on different images"):
         make_tables(pair)

@@ -129,14 +129,14 @@ def test_open_dataset_reads_a_revision_and_finds_it_again_offline(
     either_hub: LocalHub, small: Path, tmp_path: Path
 ) -> None:
     commit = push(either_hub, tmp_path, small)
-    contents = "xorb_get" if hub.xet_enabled else "content"
-    hub.clear_log()
+    contents = "xorb_get" if either_hub.xet_enabled else "content"
+    either_hub.clear_log()
     for reference in (f"{REPO}@v1", f"hf://datasets/{REPO}@{commit}"):
         done = run_python(either_hub, tmp_path, _OPEN, reference, "both")
         assert (done.returncode, done.stdout) == (0, f"{commit} 30"), done.stderr
         # Files are downloaded once, by the first reader.
-        assert bool(hub.log(contents)) == (reference == f"{REPO}@v1")
-        hub.clear_log()
+        assert bool(either_hub.log(contents)) == (reference == f"{REPO}@v1")
+        either_hub.clear_log()
     # A folder called like the repository is not meant by `hf://`.
     (tmp_path / "here" / REPO).mkdir(parents=True)
     elsewhere = f"import os; os.chdir({str(tmp_path / 'here')!r})\n{_OPEN}"

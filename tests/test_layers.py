@@ -19,8 +19,8 @@ FACES = {
     ),
     "hub": "changes client download errors ids place publish refs session small_files upload",
     "data": (
-        "class_names columns image_folder image_table left_out open pixels readable row_counts "
-        "row_filter row_subsets sampling_record"
+        "class_names columns folder_level image_folder image_table label_map label_options "
+        "left_out open pixels readable row_counts row_filter row_subsets sampling_record"
     ),
     "distributions": "base caption_texts captions continuous discrete scalar template variables",
     "recipe": (

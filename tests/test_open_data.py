@@ -164,6 +164,28 @@ def test_missing_datasets_and_columns_are_named(tmp_path: Path) -> None:
         assert message in str(caught.value)
 
 
+def test_which_of_several_configs_is_read_is_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_set(tmp_path / "set", [0, 200])
+    entry = "- config_name: {}\n  data_files: train-*.parquet\n"
+    marked = entry.format("b") + "  default: true\n"
+    card = f"---\nconfigs:\n{entry.format('a')}{{}}---\n"
+    (folder / "README.md").write_text(card.format(marked))
+    assert open_dataset(folder).config_name == "b"
+    assert "using b, the default of its 2 configs (a, b); choose another" in capsys.readouterr().err
+    assert open_dataset(folder, config_name="a").config_name == "a"
+    assert "configs" not in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"no config 'aa'; did you mean a\?"):
+        open_dataset(folder, config_name="aa")
+    (folder / "README.md").write_text(card.format(entry.format("b")))
+    with pytest.raises(UserError, match="name one of its configs with --config: a, b"):
+        open_dataset(folder)
+    open_dataset(folder, config_name="b").dataset.save_to_disk(tmp_path / "saved")
+    with pytest.raises(UserError, match=r"save_to_disk.*no config 'b'; omit --config"):
+        open_dataset(tmp_path / "saved", config_name="b")
+
+
 def test_a_set_without_labels_is_refused(tmp_path: Path) -> None:
     data = datasets.Dataset.from_dict({"image": [png(1)], "caption": ["x"]})
     (tmp_path / "set").mkdir()
@@ -272,7 +294,7 @@ _CARD = "---\nconfigs:\n- config_name: default\n  data_files: train-*.parquet\n-
 
 
 @pytest.mark.parametrize("card", [None, _CARD], ids=["bare", "card"])
-def test_marks_of_patterns_in_a_path_are_letters(tmp_path: Path, card: str | None) -> None:
+def test_glob_characters_in_a_path_are_literal(tmp_path: Path, card: str | None) -> None:
     for name, values in (("a [1]?*", [0, 200]), ("a 1", [7])):
         folder = write_set(tmp_path / name / "set", values)
         if card:

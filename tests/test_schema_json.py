@@ -21,10 +21,12 @@ def validator() -> Any:
 
 def test_generated_files_are_current(tmp_path: Path) -> None:
     assert stale() == [], "run `make schema`"
-    write(tmp_path / "schema.json", tmp_path / "page.md")
-    assert stale(tmp_path / "schema.json", tmp_path / "page.md") == []
-    (tmp_path / "page.md").write_text("old")
-    assert stale(tmp_path / "schema.json", tmp_path / "page.md") == [tmp_path / "page.md"]
+    paths = [tmp_path / name for name in ("schema.json", "page.md", "models.md")]
+    write(*paths)
+    assert stale(*paths) == []
+    paths[1].write_text("old")
+    paths[2].write_text(paths[2].read_text().replace("| sd14 |", "| sd |"))
+    assert stale(*paths) == paths[1:]
 
 
 def test_packaged_recipes_are_accepted_and_point_at_it(validator: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -36,6 +37,7 @@ from train.config import Environment
 from train.environment import record_environment
 from train.folder_lock import only_run
 from train.loop import Trainer
+from train.model_card import card_text
 from train.parser import build_parser
 from train.run import TrainOptions, train
 
@@ -467,7 +469,7 @@ BAD = [
         {"model": "test_vit", "overrides": {"image_size": 36, "epochs": 1}},
         r"--model test_vit (does not accept|cannot be created for) 36 px images",
     ),
-    ({"overrides": {"batch_size": 2, "val_fraction": 0.15}}, r"give 1 images per step"),
+    ({"overrides": {"batch_size": 2, "val_fraction": 0.15}}, r"give 1 image per step"),
     ({"head_only": True}, r"--head-only .* add --pretrained"),
     ({"preset": "finetune"}, r"--preset finetune .* add --pretrained"),
     ({"model": "local-dir:x"}, r"--model local-dir:x: .* only with --pretrained"),
@@ -484,6 +486,16 @@ def test_bad_input_is_one_clear_line(
     assert not (options.out / "model.safetensors").exists()
 
 
+def test_a_mistyped_config_is_refused_before_anything_slow(
+    options: TrainOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = "---\nconfigs:\n- config_name: recommended\n  data_files: '*.parquet'\n---\n"
+    (tmp_path / "README.md").write_text(card)
+    monkeypatch.delattr("train.environment.join_launch")
+    with pytest.raises(UserError, match=r"no config 'recomended'; did you mean recommended\?"):
+        train(replace(options, dataset=str(tmp_path), config_name="recomended"))
+
+
 def test_folder_of_something_else_is_refused(options: TrainOptions) -> None:
     options.out.mkdir()
     (options.out / "holiday.jpg").touch()
@@ -498,7 +510,7 @@ def test_command_line_trains_and_reports(
     monkeypatch.setattr(sys, "argv", ["train", *command(options, *more)])
     assert main() == 0
     out = capsys.readouterr().out
-    assert "val top-1" in out
+    assert re.search(r"val top-1 [\d.]+% of 6 held-out training images \(not an accuracy on", out)
     assert f"next: {program.command(f'score {options.out} --real DATASET')}\n" in out
     values = yaml.safe_load((options.out / "config.yaml").read_text())["hyperparameters"]
     assert values["augmentation"]["rotation"] == 5
@@ -589,7 +601,10 @@ def test_the_sampling_of_the_images_is_recorded(options: TrainOptions, tmp_path:
     )
     overrides = {**options.overrides, "epochs": 1}
     one = replace(options, dataset=str(dataset), overrides=overrides)
-    train(one)
+    # Only a manifest shows that images are synthetic.
+    assert train(one).val_kind == "synthetic"
+    card = card_text(options.out, repo_id="org/name")
+    assert "- synthetic-data\n" in card and "on held-out synthetic images" in card
     path = options.out / "config.yaml"
     config = yaml.safe_load(path.read_text())
     recorded = {"default": {"guidance_scale": 7.5, "num_inference_steps": 40}}

@@ -81,6 +81,7 @@ def test_labels_are_matched_by_name_and_each_dataset_is_recorded_and_scored(
     card = card_text(options.out, repo_id="org/name")
     assert ": 60 images" in card
     assert ": 20 real images" in card
+    assert "on held-out training images" in card and "synthetic-data" not in card
 
 
 def test_shares_are_of_each_epoch() -> None:
@@ -129,6 +130,32 @@ def test_unknown_classes_are_refused_by_name(options: TrainOptions, tmp_path: Pa
     with pytest.raises(UserError, match=r"photos: its classes violet are not classes of .*colours"):
         train(options)
     assert not (options.out / "config.yaml").exists()
+
+
+def test_a_label_map_names_the_classes_of_further_datasets(
+    options: TrainOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos, file = tmp_path / "photos", tmp_path / "map.yaml"
+    (photos / "Red").rename(photos / "reds")
+    words = [options.dataset, "--real-train", str(photos), "--model", "test_resnet"]
+    words += ["--out", str(options.out), "--epochs", "1"]
+    monkeypatch.setattr("sys.argv", ["train", *words, "--suggest-labels", str(file)])
+    with pytest.raises(UserError, match=f"check {file} and pass it with --labels {file}, or leave"):
+        main()
+    assert yaml.safe_load(file.read_text()) == {"reds": "red"}
+    # An error of the map is found before any image is decoded.
+    file.write_text("reds: red\nblues: blue")
+    monkeypatch.setattr("sys.argv", ["train", *words, "--labels", str(file)])
+    with pytest.raises(UserError, match=r"blues: .*photos has no label 'blues'"):
+        main()
+    file.write_text("reds: red")
+    assert main() == 0
+    data = config_of(options.out)["data"]
+    assert data["class_counts"] == {"red": 30, "green": 20, "blue": 30}
+    assert data["label_map"] == {"reds": "red"}
+    monkeypatch.setattr("sys.argv", ["train", *words[:1], *words[3:], "--labels", str(file)])
+    with pytest.raises(UserError, match=f"--labels {file}: maps .* there is one dataset"):
+        main()
 
 
 def test_a_class_may_be_in_one_dataset_alone_but_not_in_none(
@@ -207,7 +234,7 @@ def test_tables_have_rows_of_their_own_for_mixed_runs(
     ]
     assert len(table.cells["colours", table.columns[0]].runs) == 2
     scores = json.loads(next(runs[2].glob("scores-*.json")).read_text())
-    assert scores["model"]["selected_on"] == "held-out synthetic and real"
+    assert scores["model"]["selected_on"] == "held-out training"
     assert scores["training"]["data"]["num_real_images"] == 20
 
 
@@ -219,5 +246,5 @@ def test_the_command_reports_each_dataset(
     monkeypatch.setattr("sys.argv", ["train", *arguments, *rest])
     assert main() == 0
     said = capsys.readouterr().out
-    assert "(held-out training images), 1: colours " in said
+    assert " of 8 held-out training images (not an accuracy on other photos: " in said
     assert "; 20 real images in training and held out" in said

@@ -191,7 +191,7 @@ def test_the_command_of_the_help_trains_as_one(two_processes: Path, tmp_path: Pa
     script = [*launcher, "-m", "train", str(two_processes / "set"), "--model", "test_resnet"]
     settings = ["--epochs", "1", "--total-batch-size", "16", "--warmup-epochs", "0"]
     said = run([*script, *settings, "--out", str(tmp_path / "run")])
-    assert said.count("held-out synthetic images") == 1, "one of the processes reports the result"
+    assert said.count("held-out training images") == 1, "one of the processes reports the result"
     assert len((tmp_path / "run" / "metrics.csv").read_text().splitlines()) == 2
 
 

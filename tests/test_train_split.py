@@ -54,7 +54,7 @@ def test_batches_begin_with_their_part_of_the_real_images() -> None:
     for one in batches:
         count = int((one >= 158).sum())
         assert count in (3, 4) and (one[:count] >= 158).all()
-    with pytest.raises(UserError, match=r"--split-bn: a batch has 1 real images and needs 2"):
+    with pytest.raises(UserError, match=r"--split-bn: a batch has 1 real image and needs 2"):
         batches_of_groups(rows, is_real, num_batches=9, rng=np.random.default_rng(0))
 
 

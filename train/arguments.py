@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError
 from factory.common.outside import parse_yaml
 from factory.common.program import command
+from factory.data.label_options import check_suggestion, label_map_of
 from factory.hub.ids import is_model_id
 from train.options import TrainOptions
 from train.preset_options import preset_values
+
+if TYPE_CHECKING:
+    from factory.data.label_map import LabelMap
 
 # Options that need --push.
 _PUBLICATION = ("private", "revision", "commit_message", "tag", "replace_card")
@@ -48,6 +52,7 @@ def options_of(parsed: argparse.Namespace) -> TrainOptions | None:
         dataset=parsed.datasets[0],
         more_datasets=tuple(parsed.datasets[1:]),
         real_train=parsed.real_train,
+        label_map=_label_map(parsed),
         mix=_mix(parsed.mix, [*parsed.datasets, *filter(None, [parsed.real_train])]),
         model=_timm_id(parsed.model),
         out=parsed.out,
@@ -88,6 +93,19 @@ def options_of(parsed: argparse.Namespace) -> TrainOptions | None:
 def _timm_id(model: str) -> str:
     """Return timm's name of a model on the Hub, `hf-hub:ORG/NAME[@REVISION]`."""
     return f"hf-hub:{model}" if ":" not in model and is_model_id(model) else model
+
+
+def _label_map(parsed: argparse.Namespace) -> LabelMap | None:
+    """Return the map of `--labels`; reject both options where nothing is mapped."""
+    check_suggestion(parsed)
+    given = ("--labels", parsed.labels), ("--suggest-labels", parsed.suggest_labels)
+    for name, path in given:
+        if path is not None and len(parsed.datasets) < 2 and not parsed.real_train:
+            raise UserError(
+                f"{name} {path}: maps the labels of further datasets to the classes of the first, "
+                "and there is one dataset; remove it, or add a DATASET or --real-train"
+            )
+    return label_map_of(parsed)
 
 
 def _mix(text: str | None, datasets: Sequence[str]) -> tuple[float, ...] | None:

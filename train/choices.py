@@ -5,12 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 from factory.common.console import launched_as, log
+from factory.common.dataset_files import check_config
 from factory.common.errors import UserError
+from factory.common.storage import at_home
 from train import presets
 from train.options import TrainOptions
 from train.run_folder import check_folder
 from train.settings import Hyperparameters
 from train.stems import own_stem, with_small_stem
+
+
+def check_configs(options: TrainOptions) -> None:
+    """Check first: a mistyped config of a local dataset must not wait for torch to be imported."""
+    for reference in (options.dataset, *options.more_datasets):
+        folder = at_home(reference)
+        if folder.is_dir():
+            check_config(folder, options.config_name, shown=reference)
 
 
 def choose_preset(options: TrainOptions) -> tuple[TrainOptions, str]:

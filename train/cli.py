@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from factory.common.console import launched_as, log, write, write_json
 from factory.common.errors import UserError
 from factory.common.program import command
+from factory.common.text import plural
+from factory.data.label_options import suggesting
 from train.arguments import options_of
 from train.options import RunSummary, TrainOptions
 from train.parser import add_arguments, build_parser
@@ -34,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
         if options is None:
             write(presets_text())
             return 0
-        summary = train(options)
+        with suggesting(args, writes=launched_as()[0] == 0):
+            summary = train(options)
     except UserError as error:
         if launched_as()[0] != 0:
             # Every process finds the same fault; only one reports it.
@@ -83,6 +86,7 @@ def _plain(summary: RunSummary, report: PublishReport | None) -> dict[str, Any]:
         "epochs": summary.epochs,
         "best_epoch": summary.best_epoch,
         "best_val_top1": summary.best_val_top1,
+        "num_val_images": summary.num_val_images,
         "published": report.as_dict() if report else None,
     }
 
@@ -97,8 +101,12 @@ def _summary_text(summary: RunSummary) -> str:
     if summary.best_val_top1 is None:
         score = "no images held out, last epoch kept"
     else:
-        kind = "training" if summary.val_by_dataset else "synthetic"
-        score = f"val top-1 {summary.best_val_top1:.2%} (held-out {kind} images)"
+        photos = "photos" if summary.val_kind == "synthetic" else "other photos"
+        score = (
+            f"val top-1 {summary.best_val_top1:.1%} of "
+            f"{plural(summary.num_val_images, f'held-out {summary.val_kind} image')} "
+            f"(not an accuracy on {photos}: the command below measures that)"
+        )
         if summary.best_val_map is not None:
             score = f"val mAP {summary.best_val_map:.2%}, {score}"
         for name, top1 in summary.val_by_dataset.items():

@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.common.errors import Failure, UserError
-from factory.common.row_images import read_image, skipping_advised
+from factory.common.row_images import read_image
+from factory.common.text import plural
 from factory.data.open import OpenedDataset
 from factory.data.pixels import border_colour, decode_images, labelled_sha256, require_space
+from factory.data.readable import listing_unreadable
 from factory.data.row_counts import class_counts, count_warnings, counts_line, shortened
 from factory.data.row_subsets import check_labels
 from train.settings import Hyperparameters
@@ -117,7 +119,7 @@ def image_side(opened: OpenedDataset, requested: int | None) -> int:
         return requested
     first = opened.dataset.select_columns([opened.image_column])[0][opened.image_column]
     where = f"row {opened.row_numbers[0] if opened.row_numbers else 0}"
-    with skipping_advised():
+    with listing_unreadable(opened):
         width, height = read_image(first, where=where, folder=opened.image_folder).size
     if width != height:
         raise UserError(
@@ -146,17 +148,18 @@ def load_pixels(
     assert side is not None and mean is not None, "both are resolved with the model"
 
     def decode() -> NDArray[np.uint8]:
-        return decode_images(
-            opened.dataset,
-            image_column=opened.image_column,
-            image_folder=opened.image_folder,
-            row_numbers=opened.row_numbers,
-            height=side,
-            width=side,
-            resample=values.resample,
-            fit=values.fit,
-            colour=border_colour(mean),
-        )
+        with listing_unreadable(opened):
+            return decode_images(
+                opened.dataset,
+                image_column=opened.image_column,
+                image_folder=opened.image_folder,
+                row_numbers=opened.row_numbers,
+                height=side,
+                width=side,
+                resample=values.resample,
+                fit=values.fit,
+                colour=border_colour(mean),
+            )
 
     if accelerator.num_processes == 1:
         pixels = decode()
@@ -211,14 +214,16 @@ def check_batches(num_rows: int, *, batch_size: int, world_size: int, accumulate
         UserError: The batches are too small for the number of processes or parts.
     """
     smallest = num_rows // num_batches(num_rows, batch_size=batch_size) if num_rows else 0
+    processes = plural(world_size, "process", "processes")
     if accumulate > 1 and 2 * world_size <= smallest < 2 * world_size * accumulate:
         raise UserError(
-            f"--accumulate {accumulate}: a batch of {smallest} images on {world_size} processes "
-            f"can be split into at most {smallest // (2 * world_size)} parts of 2 images; lower it"
+            f"--accumulate {accumulate}: a batch of {smallest} images on {processes} can be split "
+            f"into at most {smallest // (2 * world_size)} parts of 2 images; lower it"
         )
     if smallest < 2 * world_size:
         raise UserError(
-            f"{num_rows} training images in batches of {batch_size} give {smallest} images per "
-            f"step for {world_size} processes, which need 2 each; raise --total-batch-size, start "
+            f"{num_rows} training images in batches of {batch_size} give "
+            f"{plural(smallest, 'image')} per step for {processes}"
+            f", each of which needs 2; raise --total-batch-size, start "
             "fewer processes or generate more images"
         )

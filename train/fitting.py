@@ -28,8 +28,8 @@ def fit_to_epochs(
     if values.warmup_epochs >= epochs:
         if "warmup_epochs" in overrides:
             faults.append(
-                f"--warmup-epochs {values.warmup_epochs:g}: none of the {epochs} epochs would use "
-                "the full learning rate; lower --warmup-epochs, or raise --epochs"
+                f"--warmup-epochs {values.warmup_epochs:g}: no epoch of --epochs {epochs} would "
+                "use the full learning rate; lower --warmup-epochs, or raise --epochs"
             )
         else:
             # The rate changes only after whole epochs there.
@@ -42,7 +42,7 @@ def fit_to_epochs(
     if values.keep_every is not None and values.keep_every > epochs:
         if "keep_every" in overrides:
             faults.append(
-                f"--keep-every {values.keep_every}: none of the {epochs} epochs would be saved; "
+                f"--keep-every {values.keep_every}: no epoch of --epochs {epochs} would be saved; "
                 "lower --keep-every, or raise --epochs"
             )
         else:
@@ -51,10 +51,8 @@ def fit_to_epochs(
         raise UserError([Fault(fault) for fault in faults])
     for name, value in changes.items():
         was, option = getattr(values, name), f"--{name.replace('_', '-')}"
-        note(
-            f"{epochs} epochs are too few for the preset's {option} {was:g}: "
-            f"using {option} {value:g}"
-        )
+        short = "not longer" if name == "warmup_epochs" else "shorter"
+        note(f"--epochs {epochs} is {short} than the preset's {option} {was:g}; using {value:g}")
     return values.model_copy(update=changes)
 
 

@@ -36,6 +36,8 @@ from train.uniforms import uniforms
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
+    from factory.data.label_map import LabelMap
+
 _CHUNK = 64
 
 
@@ -60,7 +62,9 @@ class LabelledFiles:
     digests: list[bytes]
 
 
-def load_files(opened: Sequence[OpenedDataset], *, shows: bool) -> LabelledFiles:
+def load_files(
+    opened: Sequence[OpenedDataset], label_map: LabelMap | None = None, *, shows: bool
+) -> LabelledFiles:
     """Read the labels of datasets, and hash their encoded images.
 
     Raises:
@@ -70,7 +74,7 @@ def load_files(opened: Sequence[OpenedDataset], *, shows: bool) -> LabelledFiles
     labels = [check_labels(first)]
     for one in opened[1:]:
         own = check_labels(one)
-        labels.append(translated(own, one.label_names, opened=one, first=first))
+        labels.append(translated(own, opened=one, first=first, label_map=label_map))
     digests = [digest for one in opened for digest in _digests(one, shows=shows)]
     joined = np.concatenate(labels)
     whole = hashlib.sha256(joined.tobytes())

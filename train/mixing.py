@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from factory.common.errors import UserError
 from factory.common.text import some
 from factory.data.class_names import find_names
+from factory.data.folder_level import refuse_level_above
+from factory.data.label_map import LabelMap, UnmatchedLabelsError, suggested_map
 from factory.data.open import OpenedDataset
 from factory.data.pixels import labelled_sha256
-from factory.data.row_subsets import hold_out
+from factory.data.row_subsets import check_labels, hold_out
 from train.data import Labelled, LabelledPixels
 
 _MIX_STREAM = 4
@@ -22,7 +24,25 @@ _CHUNK = 4096
 Rows = NDArray[np.int64]
 
 
-def joined(parts: Sequence[LabelledPixels], opened: Sequence[OpenedDataset]) -> LabelledPixels:
+def check_classes(opened: Sequence[OpenedDataset], label_map: LabelMap | None) -> None:
+    """Check that all classes of further datasets are classes of the first; decode nothing.
+
+    Raises:
+        UserError: As `translated`; or the label map has an unknown label or class.
+    """
+    first, *others = opened
+    if label_map is not None:
+        names = [name for one in others for name in one.label_names]
+        known = dict.fromkeys(names)
+        shown = " and ".join(one.reference for one in others)
+        label_map.check([*known], first.label_names, real=shown, model=first.reference)
+    for one in others:
+        translated(check_labels(one), opened=one, first=first, label_map=label_map)
+
+
+def joined(
+    parts: Sequence[LabelledPixels], opened: Sequence[OpenedDataset], label_map: LabelMap | None
+) -> LabelledPixels:
     """Return datasets as one, with the labels of the first; the hash covers all of them.
 
     Raises:
@@ -33,8 +53,10 @@ def joined(parts: Sequence[LabelledPixels], opened: Sequence[OpenedDataset]) -> 
         return first
     labels = np.concatenate(
         [
-            translated(part.labels, part.label_names, opened=one, first=opened[0])
-            for part, one in zip(parts, opened, strict=True)
+            translated(part.labels, opened=one, first=opened[0], label_map=label_map)
+            if number
+            else part.labels
+            for number, (part, one) in enumerate(zip(parts, opened, strict=True))
         ]
     )
     pixels = np.concatenate([part.pixels for part in parts])
@@ -49,27 +71,34 @@ def joined(parts: Sequence[LabelledPixels], opened: Sequence[OpenedDataset]) -> 
 
 
 def translated(
-    labels: Rows, own: Sequence[str], *, opened: OpenedDataset, first: OpenedDataset
+    labels: Rows, *, opened: OpenedDataset, first: OpenedDataset, label_map: LabelMap | None
 ) -> Rows:
     """Return the labels of a dataset as positions among the class names of the first one.
 
     Args:
         labels: Shape (N,).
-        own: The dataset's class names.
         opened: The dataset.
         first: The first one.
+        label_map: Applied first; labels not in it are matched as without a map.
 
     Raises:
-        UserError: A class with images is not one of the first dataset.
+        UnmatchedLabelsError: A class with images is not one of the first dataset.
+        UserError: Its folder contains those of classes.
     """
-    names = first.label_names
+    own, names = opened.label_names, first.label_names
     present = sorted(set(labels.tolist()))
-    found, _ = find_names(own, names, present=present)
+    pairs = label_map.pairs if label_map else {}
+    found, _ = find_names(own, names, present=present, pairs=pairs)
     unknown = [own[label] for label in present if found[label] is None]
     if unknown:
-        raise UserError(
+        refuse_level_above(opened, unknown, names)
+        used = set(found)
+        raise UnmatchedLabelsError(
             f"{opened.reference}: its classes {some(unknown)} are not classes of "
-            f"{first.reference} ({some(names)}); rename them, or leave out their images"
+            f"{first.reference} ({some(names)})",
+            suggested_map(unknown, [name for at, name in enumerate(names) if at not in used]),
+            given=label_map,
+            otherwise="leave out their images",
         )
     places = np.array([-1 if place is None else place for place in found], dtype=np.int64)
     positions: Rows = places[labels]

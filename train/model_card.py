@@ -11,6 +11,7 @@ from factory.common.outside import read_json, read_yaml
 from factory.common.score_file import ScoreFile, read_score_file
 from factory.common.text import some
 from factory.common.whole_files import sha256
+from factory.data.sampling_record import held_out_kind
 from factory.models.small_stem import LOADING, SUFFIX
 from train.run_folder import CONFIG, CONFIG_JSON, WEIGHTS
 
@@ -39,6 +40,7 @@ def _header(run: dict[str, Any], scores: list[ScoreFile], *, repo_id: str) -> st
     from huggingface_hub import EvalResult, ModelCardData
 
     data = run["data"]
+    generated = ["synthetic-data"] if held_out_kind(data) == "synthetic" else []
     results = [
         EvalResult(
             task_type="image-classification",
@@ -54,7 +56,7 @@ def _header(run: dict[str, Any], scores: list[ScoreFile], *, repo_id: str) -> st
     card = ModelCardData(
         library_name="timm",
         pipeline_tag="image-classification",
-        tags=["timm", "image-classification", "synthetic-data", "data-factory"],
+        tags=["timm", "image-classification", *generated, "data-factory"],
         datasets=[_hub_name(one) for one in data.get("sources") or [data] if one.get("commit")]
         or None,
         license="other",
@@ -88,18 +90,7 @@ def _body(
         "",
         "## Use",
         "",
-        "With data factory (`pip install .` in its checkout), which wrote this card, photos get "
-        "the preprocessing of the scores below. Each image gets a list of classes with "
-        "probabilities:",
-        "",
-        "```python",
-        "from eval import load_classifier",
-        "",
-        'images = ["photo.jpg"]  # paths, or images of Pillow',
-        f'load_classifier("{repo_id}")(images)',
-        "```",
-        "",
-        "With timm:",
+        "With timm (`pip install timm huggingface_hub`):",
         "",
         "```python",
         "import timm",
@@ -116,6 +107,17 @@ def _body(
         "from transformers import pipeline",
         "",
         f'pipeline("image-classification", model="{repo_id}")("photo.jpg")',
+        "```",
+        "",
+        "With data factory (`pip install .` in its checkout), which wrote this card, photos get "
+        "the preprocessing of the scores below. Each image gets a list of classes with "
+        "probabilities:",
+        "",
+        "```python",
+        "from eval import load_classifier",
+        "",
+        'images = ["photo.jpg"]  # paths, or images of Pillow',
+        f'load_classifier("{repo_id}")(images)',
         "```",
         "",
         "## Training data",
@@ -173,8 +175,9 @@ def _dataset(data: dict[str, Any], *, row_filter: str | None) -> list[str]:
 
 def _score_lines(scores: list[ScoreFile], note: dict[str, str], data: dict[str, Any]) -> list[str]:
     if "val_top1" in note:
-        kind = "training" if data.get("sources") else "synthetic"
-        held = f"{100 * float(note['val_top1']):.2f} % top-1 on held-out {kind} images"
+        held = (
+            f"{100 * float(note['val_top1']):.2f} % top-1 on held-out {held_out_kind(data)} images"
+        )
         lines = [f"Epoch {note['epoch']} was kept: {held}.", ""]
     else:
         lines = ["No images were held out; the last epoch was kept.", ""]

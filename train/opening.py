@@ -26,6 +26,7 @@ def open_datasets(
 ) -> tuple[list[OpenedDataset], Hyperparameters]:
     """Open the datasets; return them and the values with the size of their images."""
     from train.data import image_side, report_counts
+    from train.mixing import check_classes
     from train.sources import open_all
 
     opened = open_all(options, accelerator)
@@ -35,6 +36,7 @@ def open_datasets(
         report_counts(one, allow_empty=allow_empty, fit=values.fit, note=log_once)
         if one.commit is not None:
             log_once(f"{one.reference}: commit {one.commit[:8]}, read from its files in the cache")
+    check_classes(opened, options.label_map)
     side = image_side(opened[0], values.image_size)
     return opened, values.model_copy(update={"image_size": side})
 
@@ -70,13 +72,13 @@ def decode(
     )
     data: LabelledPixels | LabelledFiles
     if way == "files":
-        data = load_files(opened, shows=accelerator.is_main_process)
+        data = load_files(opened, options.label_map, shows=accelerator.is_main_process)
     else:
         parts = [
             load_pixels(one, values=values, accelerator=accelerator, out=options.out)
             for one in opened
         ]
-        data = joined(parts, opened)
+        data = joined(parts, opened, options.label_map)
     if len(opened) > 1 and not options.allow_empty_classes:
         shown = " and ".join(one.shown for one in opened)
         require_images(class_counts(data.labels, data.label_names), shown)

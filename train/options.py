@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from factory.data.label_map import LabelMap
+    from factory.data.sampling_record import HeldOutKind
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,7 @@ class TrainOptions:
         out: The run folder (text or path).
         more_datasets: Further datasets to train on, with the classes of the first.
         real_train: Dataset of real images to train on as well, or None.
+        label_map: Maps labels of further datasets to classes of the first, or None.
         mix: Share of each dataset in an epoch, in sum 1; None for every image once.
         config_name: Config of the dataset, or None for its default.
         split: Split, or None for its only one or `train`.
@@ -63,6 +68,7 @@ class TrainOptions:
     out: Path
     more_datasets: tuple[str, ...] = ()
     real_train: str | None = None
+    label_map: LabelMap | None = None
     mix: tuple[float, ...] | None = None
     config_name: str | None = None
     split: str | None = None
@@ -118,6 +124,8 @@ class RunSummary:
         best_val_map: Its mean average precision, with several labels per image; else None.
         val_by_dataset: The same for each of several datasets, by name.
         num_real_images: Images that were given as real ones, held-out ones included.
+        num_val_images: Number of held-out images.
+        val_kind: What to call them, see `factory.data.sampling_record.held_out_kind`.
         is_main_process: True in the process that prints the summary.
     """
 
@@ -129,3 +137,5 @@ class RunSummary:
     best_val_map: float | None = None
     val_by_dataset: Mapping[str, float | None] = field(default_factory=dict)
     num_real_images: int = 0
+    num_val_images: int = 0
+    val_kind: HeldOutKind = "training"

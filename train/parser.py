@@ -22,6 +22,7 @@ from factory.common.options import (
     positive,
 )
 from factory.common.program import command, launch
+from factory.data.label_options import add_labels, add_suggestion
 from train.preset_options import GROUPS
 
 _EXAMPLES = (
@@ -63,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_out(parser, "DIR", "the run; an interrupted run is resumed")
     add_device(parser)
-    add_json(parser, "out, epochs, best_epoch, best_val_top1, published")
+    add_json(parser, "out, epochs, best_epoch, best_val_top1, num_val_images, published")
     add_quiet(parser)
     add_version(parser)
     _add_data_options(parser.add_argument_group("data"))
@@ -107,6 +108,8 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
         help="share of each dataset in an epoch, --real-train last, e.g. 0.8,0.2 (default: every "
         "image once)",
     )
+    add_labels(group, "those of further datasets to those of the first")
+    add_suggestion(group)
     add_rows(group, split="train, else the only one")
     add(
         "--images-per-class",

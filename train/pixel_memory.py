@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from factory.common.errors import UserError
 from factory.common.machine import free_memory
-from factory.common.text import count, size
+from factory.common.text import plural, size
 from train.config import Pixels
 from train.run_folder import CONFIG, read_config
 
@@ -53,7 +53,7 @@ def choose_pixels(
     way: Pixels = "memory" if limit is None or need <= limit else "files"
     if memory is None and (out / CONFIG).is_file():
         way = "files" if read_config(out / CONFIG).get("pixels") == "files" else "memory"
-    note(_line(way, f"{count(num_images, 'image')} of {side} px need {size(need)}", limit, memory))
+    note(_line(way, f"{plural(num_images, 'image')} of {side} px need {size(need)}", limit, memory))
     return way
 
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 from factory.common.devices import reporting_lack_of_memory
 from factory.common.errors import UserError
 from factory.common.machine import cores_per_process
+from factory.data.sampling_record import held_out_kind
 from train.architectures import timm_name
 from train.choices import (
+    check_configs,
     check_files,
     check_push,
     check_weights_are_loaded,
@@ -54,6 +56,8 @@ def train(options: TrainOptions) -> RunSummary:
         UserError: The user can fix the input; nothing was trained.
         Failure: The loss is not finite.
     """
+    check_configs(options)
+
     from train.environment import accelerate_options, join_launch
     from train.weights_input import with_input_of_weights
 
@@ -78,6 +82,8 @@ def train(options: TrainOptions) -> RunSummary:
         is_main_process=accelerator.is_main_process,
         val_by_dataset=_by_dataset(trainer),
         num_real_images=trainer.config.data.num_real_images,
+        num_val_images=len(trainer.rows.val),
+        val_kind=held_out_kind(trainer.config.data.model_dump()),
     )
     accelerator.end_training()
     return summary

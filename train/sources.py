@@ -87,6 +87,7 @@ def data_source(
         commit=first.commit if len(opened) == 1 else None,
         class_counts=class_counts(data.labels, data.label_names),
         left_out=dict(left_out),
+        label_map=None if options.label_map is None else dict(options.label_map.pairs),
         sources=sources,
         num_real_images=sum(one.num_images for one in sources if one.real),
         sampling=_sampling(opened),

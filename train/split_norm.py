@@ -17,6 +17,7 @@ from timm.layers.split_batchnorm import SplitBatchNorm2d
 from torch import Tensor, nn
 
 from factory.common.errors import UserError
+from factory.common.text import plural
 
 OTHERS = ".aux_bn."
 """Part of the names of the tensors that are left out."""
@@ -92,7 +93,8 @@ def batches_of_groups(
     for kind, found in zip(("real", "generated"), parts, strict=True):
         if len(found[-1]) < _LEAST:
             raise UserError(
-                f"--split-bn: a batch has {len(found[-1])} {kind} images and needs {_LEAST}; raise "
+                f"--split-bn: a batch has {plural(len(found[-1]), f'{kind} image')} and needs "
+                f"{_LEAST}; raise "
                 "--total-batch-size, or their share in --mix"
             )
     # The larger parts of the two are not in the same batches.

@@ -97,15 +97,26 @@ def stem_note(model: str, *, side: int, reduction: int, fixed: bool) -> str | No
     """
     enlarge = f"--image-size {4 * side} enlarges the images for such a model"
     remedy = f"--stem small keeps their positions, or {enlarge}"
-    can = not fixed and has_stem(model)
+    can = not fixed and has_stem(model) and _small_reduction(model, reduction) < side
     if reduction >= side:
         return (
             f"{model} reduces each side {reduction}-fold, so its last feature map of {side} px "
             f"images is 1x1; {remedy if can else enlarge}"
         )
     if can and side <= MOST_SMALL:
-        return f"{model} has a first layer for 224 px images, and these have {side} px; {remedy}"
+        return f"{model} has a first layer for larger images than these of {side} px; {remedy}"
     return None
+
+
+def _small_reduction(model: str, reduction: int) -> int:
+    """Return a model's reduction of image sides with a stem for small images."""
+    from timm.models import is_model_in_modules
+
+    patch = patch_size(model)
+    if patch is not None and patch > 1:
+        return patch
+    halves = is_model_in_modules(_bare(model), ("efficientnet", "mobilenetv3"))
+    return reduction // (2 if halves else 4)
 
 
 def _bare(model: str) -> str:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from factory.common.console import log
 from factory.common.errors import UserError
 from factory.common.options import (
     FIT_HELP,
@@ -19,12 +15,10 @@ from factory.common.options import (
     add_rows,
     add_skip_unreadable,
     add_threads,
-    check_file,
     option,
 )
 
 if TYPE_CHECKING:
-    from eval.label_map import LabelMap
     from eval.real import RealImages
 
 AUTO = "auto"
@@ -79,17 +73,6 @@ def add_fit(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_labels(parser: argparse.ArgumentParser) -> None:
-    """Add the option that maps real labels to model classes."""
-    option(
-        parser,
-        "--labels MAP",
-        "YAML or CSV file that maps labels to class names: real labels to those of the model; "
-        "several labels may map to one class",
-        Path,
-    )
-
-
 def add_threshold(parser: argparse.ArgumentParser, *, auto: str) -> None:
     """Add the options that choose the threshold of "none of these".
 
@@ -107,7 +90,8 @@ def add_threshold(parser: argparse.ArgumentParser, *, auto: str) -> None:
     option(
         group,
         "--data DATASET",
-        "training data, directory or Hub id: of the run folder, for --threshold auto",
+        "training data, directory or Hub id: of the run folder, for --threshold auto (default: "
+        "where the run names it, if it is on this machine and unchanged)",
     )
 
 
@@ -136,61 +120,6 @@ def check_threshold(args: argparse.Namespace) -> None:
     """
     if args.data is not None and args.threshold != AUTO:
         raise UserError(f"--data {args.data} is read by --threshold auto only; add it")
-
-
-def add_suggestion(parser: argparse.ArgumentParser) -> None:
-    """Add the option that writes a label map to start from."""
-    option(
-        parser,
-        "--suggest-labels FILE",
-        "if class names do not match, write the suggested label map into this new YAML file",
-        Path,
-    )
-
-
-def check_suggestion(args: argparse.Namespace) -> None:
-    """Refuse to replace a file that the user may have edited.
-
-    Raises:
-        UserError: It exists, or its folder does not.
-    """
-    check_file("--suggest-labels", args.suggest_labels)
-    if args.suggest_labels is not None and args.suggest_labels.exists():
-        raise UserError(
-            f"--suggest-labels {args.suggest_labels}: exists; name a new file, or pass this one "
-            "with --labels"
-        )
-
-
-@contextmanager
-def suggesting(args: argparse.Namespace, *, writes: bool = True) -> Iterator[None]:
-    """Write the suggested map if class names do not match; the error remains.
-
-    Args:
-        args: Of a command with `add_suggestion`.
-        writes: Whether this process writes it.
-    """
-    from eval.label_map import map_lines
-    from eval.labels import UnmatchedLabelsError
-    from factory.common.whole_files import replace_text
-
-    try:
-        yield
-    except UnmatchedLabelsError as error:
-        path = args.suggest_labels
-        # Of several runs, the first one that does not match counts.
-        if writes and path is not None and not path.exists():
-            head = f"# Check each line and replace each ?, then pass --labels {path.name}\n"
-            replace_text(path, head + map_lines(error.suggested))
-            log(f"wrote {path}: a label map to check and complete")
-        raise
-
-
-def label_map_of(args: argparse.Namespace) -> LabelMap | None:
-    """Read the label map of `--labels`; None without the option."""
-    from eval.label_map import read_labels
-
-    return read_labels(args.labels) if args.labels else None
 
 
 def add_process(parser: argparse.ArgumentParser, *, batch_size: int = 256) -> None:

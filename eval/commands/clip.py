@@ -7,11 +7,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eval.commands.arguments import add_labels, add_process, add_real, label_map_of, open_real_of
+from eval.commands.arguments import add_process, add_real, open_real_of
 from factory.common.console import log, write, write_json
 from factory.common.devices import choose_threads, this_process
 from factory.common.options import add_json, add_out, check_folder, made, option
 from factory.common.program import command
+from factory.data.label_options import add_labels, label_map_of
 
 if TYPE_CHECKING:
     from eval.prompts import Prompts

@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from functools import partial
 from typing import TYPE_CHECKING
 
-from eval.commands.arguments import (
-    DATASET,
-    add_fit,
-    add_labels,
-    add_process,
-    add_real,
-    add_suggestion,
-    check_suggestion,
-    label_map_of,
-    open_real_of,
-    suggesting,
-)
-from factory.common.console import renamed, write, write_json
+from eval.commands.arguments import DATASET, add_fit, add_process, add_real, open_real_of
+from factory.common.console import log, renamed, write, write_json
 from factory.common.devices import choose_threads, this_process
 from factory.common.errors import UserError
 from factory.common.options import (
@@ -29,6 +19,13 @@ from factory.common.options import (
     check_folder,
     option,
     positive,
+)
+from factory.data.label_options import (
+    add_labels,
+    add_suggestion,
+    check_suggestion,
+    label_map_of,
+    suggesting,
 )
 
 if TYPE_CHECKING:
@@ -84,11 +81,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_space(parser: argparse.ArgumentParser) -> None:
     add = partial(option, parser)
-    add(
-        "--model ID[@REVISION]",
-        "run folder, ORG/NAME[@REVISION], or name of a pretrained timm model",
-        required=True,
+    model = partial(option, parser.add_mutually_exclusive_group(required=True))
+    model(
+        "--run RUN",
+        "trained model to compare in: run folder, or ORG/NAME[@REVISION]",
+        meaning="trained model",
+        dest="trained",
     )
+    model("--model ID[@REVISION]", "compare in this pretrained timm model, e.g. resnet50.tv_in1k")
     add(
         "--space",
         "compare the model's logits (as in the paper's Figures 2 and 3) or the features "
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> None:
     check_folder("--out", args.out)
     check_suggestion(args)
     _check_other(args)
-    labels = label_map_of(args)
+    labels, name = label_map_of(args), args.trained or args.model
 
     from eval.gap_compare import compare
     from eval.gap_sample import sample_images
@@ -121,13 +121,16 @@ def run(args: argparse.Namespace) -> None:
     setting = load_setting(
         real,
         samples[0],
-        model=args.model,
+        model=name,
+        is_run=args.trained is not None,
         fit=args.fit,
         space=args.space,
         batch_size=args.batch_size or _BATCH_SIZE,
         threads=choose_threads(args.threads, shows=False),
         seed=args.seed,
     )
+    if args.model is not None and setting.model.is_run:
+        log(f"--model {shlex.quote(name)} is now written --run {shlex.quote(name)}")
     folders = [args.out, args.out / "other"]
     found = [
         measure_side(setting, one, sample, by=args.by)

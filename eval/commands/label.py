@@ -5,10 +5,11 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from eval.commands.arguments import label_map_of
 from factory.common.console import renamed, write, write_json
 from factory.common.errors import UserError
 from factory.common.options import add_json, add_quiet, add_skip_unreadable, option
+from factory.common.text import plural
+from factory.data.label_options import label_map_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,8 +69,8 @@ def run(args: argparse.Namespace) -> None:
         write_json({"out": str(args.out), **asdict(found)})
         return
     listed = ", ".join(f"{name} {count:,}" for name, count in found.images.items())
-    write(f"{args.out}: {sum(found.images.values()):,} images ({listed})")
+    write(f"{args.out}: {plural(sum(found.images.values()), 'image')} ({listed})")
     write(
-        f"{found.rows:,} rows read: {found.none:,} name no class, {found.several:,} several; "
-        f"{found.unreadable:,} images cannot be read"
+        f"{plural(found.rows, 'row')} read: {found.none:,} without a class, {found.several:,} with "
+        f"several; {plural(found.unreadable, 'image')} cannot be read"
     )

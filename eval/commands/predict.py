@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     renamed(parser, "--skip-unreadable", "--allow-unreadable")
     add_threshold(
         parser,
-        auto="auto: P that rejects 5 %% of the synthetic images that the run held out and labels "
+        auto="auto: P that rejects 5 %% of the training images that the run held out and labels "
         "correctly, or the P of an ONNX file",
     )
     add_rows(parser.add_argument_group("paths that are datasets"), labels=False)

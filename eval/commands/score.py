@@ -8,28 +8,25 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eval.commands.arguments import (
-    add_fit,
-    add_labels,
-    add_process,
-    add_real,
-    add_suggestion,
-    check_suggestion,
-    label_map_of,
-    open_real_of,
-    suggesting,
-)
+from eval.commands.arguments import add_fit, add_process, add_real, open_real_of
 from factory.common.console import log, renamed, write, write_json
 from factory.common.devices import choose_threads, this_process
 from factory.common.errors import Failure, UserError
 from factory.common.options import add_json, add_out, check_file, made, option
 from factory.common.row_images import UnreadableImage
+from factory.data.label_options import (
+    add_labels,
+    add_suggestion,
+    check_suggestion,
+    label_map_of,
+    suggesting,
+)
 
 if TYPE_CHECKING:
-    from eval.label_map import LabelMap
     from eval.real import RealImages
     from eval.scores_file import Scores
     from eval.scoring_mode import Scoring
+    from factory.data.label_map import LabelMap
 
     _Written = tuple[Scores, Path]
 

@@ -11,6 +11,7 @@ from factory.common.console import log, renamed, write
 from factory.common.errors import Failure, UserError
 from factory.common.options import add_json, add_out, check_file, made, option
 from factory.common.redaction import for_json
+from factory.common.text import plural
 
 if TYPE_CHECKING:
     from eval.scores_file import Scores
@@ -90,8 +91,9 @@ def _note_unrecorded(scores: list[Scores]) -> None:
     runs = list(dict.fromkeys(one.run for one in scores if not is_recorded(one.training)))
     if runs:
         log(
-            f"{len(runs)} runs do not record the sampling of their images (older version): check "
-            f"yourself that guidance and steps are the same within a row; the first is {runs[0]}"
+            f"no record of the sampling of the images (older version): {plural(len(runs), 'run')}; "
+            "check yourself that guidance and steps are the same within a row; the first is "
+            f"{runs[0]}"
         )
 
 

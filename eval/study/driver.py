@@ -22,9 +22,9 @@ def check_labels(plan: Plan) -> None:
     Raises:
         UserError: Real images cannot be opened, or their labels do not match.
     """
-    from eval.label_map import LabelMap
     from eval.labels import match_real
     from eval.real import open_real
+    from factory.data.label_map import LabelMap
 
     for name, one in plan.spec.sets.items():
         classes = next(iter(plan.settings[name].values())).labels

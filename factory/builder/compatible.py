@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from factory.builder.jobs import Job
 from factory.common.errors import UserError
 from factory.common.storage import AnyPath
-from factory.common.text import count
+from factory.common.text import plural
 from factory.data.columns import TEMPLATE
 from factory.shards.directory import Look, recipe_path, stored_recipe
 from factory.shards.manifest import Manifest
@@ -58,7 +58,7 @@ def require_same_recipes(out: AnyPath, manifest: Manifest, jobs: Sequence[Job]) 
             raise UserError(_difference(out, job))
         if job.num_images < entry.images:
             raise UserError(
-                f"{out}: {job.name} has {count(entry.images, 'image')}, but {job.num_images} were "
+                f"{out}: {job.name} has {plural(entry.images, 'image')}, but {job.num_images} were "
                 "requested; a dataset is never shortened: request at least as many, or build into "
                 "another directory"
             )

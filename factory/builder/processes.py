@@ -13,7 +13,7 @@ from factory.common.devices import on_cpus
 from factory.common.errors import UserError
 from factory.common.machine import cores, free_memory
 from factory.common.storage import answering, open_path
-from factory.common.text import count
+from factory.common.text import plural
 from factory.planner.cost import estimate
 from factory.recipe.model_files import generated_pixels, weight_bytes
 from factory.shards.settings import BuildSettings
@@ -74,8 +74,8 @@ def choose_processes(
     if kind == "cpu":
         limits = _on_cores(state, work)
     else:
-        limits = {count(devices, "device" if kind != "cuda" else "GPU"): devices}
-    limits[f"{count(shards, 'shard')} to generate"] = shards
+        limits = {plural(devices, "device" if kind != "cuda" else "GPU"): devices}
+    limits[f"{plural(shards, 'shard')} to generate"] = shards
     reason = min(limits, key=lambda name: limits[name])
     return Choice(max(1, limits[reason]), reason)
 
@@ -89,7 +89,7 @@ def check_devices(processes: int | None, wanted: str) -> None:
     kind, devices = _devices(wanted)
     if kind == "cuda" and (processes or 0) > devices:
         raise UserError(
-            f"--processes {processes}: this machine offers {count(devices, 'GPU')}, and each "
+            f"--processes {processes}: this machine offers {plural(devices, 'GPU')}, and each "
             f"process needs one; give at most {devices}, or --device cpu"
         )
 
@@ -127,7 +127,7 @@ def _on_cores(state: State, work: dict[str, int]) -> dict[str, int]:
     """Return limits of the number of processes, by their reasons."""
     threads = state.settings.threads
     each = f", {threads} threads each" if threads > 1 else ""
-    limits = {f"{count(cores(), 'core')}{each}": cores() // threads}
+    limits = {f"{plural(cores(), 'core')}{each}": cores() // threads}
     free = free_memory()
     if free is not None:
         size = max(_process_bytes(job, state) for job in state.jobs if job.name in work)

@@ -27,7 +27,7 @@ from factory.common.options import (
     option,
 )
 from factory.common.program import command
-from factory.common.text import count
+from factory.common.text import plural
 
 if TYPE_CHECKING:
     from factory.builder.build import BuildOptions
@@ -142,7 +142,7 @@ def _processes(
     choice = choose_processes(recipes, args.out, settings=settings)
     check_devices(args.processes, args.device)
     if args.processes is None and choice.reason:
-        chosen = count(choice.count, "process", "processes")
+        chosen = plural(choice.count, "process", "processes")
         console.log(f"{chosen} ({choice.reason}); --processes N changes this")
     return args.processes or choice.count
 
@@ -192,6 +192,6 @@ def _build(
     leave()
     if rank == 0 and report.failed and not args.allow_failed:
         raise Failure(
-            f"{count(report.num_failed, 'image')} failed and left out (listed above and in "
+            f"{plural(report.num_failed, 'image')} failed and left out (listed above and in "
             "manifest.json); change the recipe or the model, or accept this with --allow-failed"
         )

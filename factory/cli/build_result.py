@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from factory.common import console
 from factory.common.errors import FactoryError
 from factory.common.launch import launcher
-from factory.common.text import count
+from factory.common.text import plural
 from factory.recipe.styles import RECOMMENDED
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _kept(out: str) -> str:
     planned = sum(one.images for one in own)
     # Other processes of a launch may still be writing theirs.
     least = "at least " if launcher() else ""
-    return f"{least}{kept:,} of {count(planned, 'image')} are finished and kept"
+    return f"{least}{kept:,} of {plural(planned, 'image')} are finished and kept"
 
 
 def plain(report: BuildReport, out: str) -> dict[str, object]:
@@ -70,7 +70,7 @@ def summarize(report: BuildReport, out: str) -> None:
         f", {report.regenerated} of them to replace damaged ones" if report.regenerated else ""
     )
     generated, kept = (
-        f"{count(report.generated, 'image')} generated{regenerated}",
+        f"{plural(report.generated, 'image')} generated{regenerated}",
         f"{report.kept} already present",
     )
     speed = f"{report.seconds:.0f} s, {report.images_per_s:.1f} images/s"
@@ -93,7 +93,7 @@ def _list_failed(config: str, images: Sequence[FailedImage]) -> None:
     for image in images[:_MANY]:
         console.write(
             f"{config}: image {image.index} failed: {image.reason} "
-            f"({count(image.attempts, 'attempt')})"
+            f"({plural(image.attempts, 'attempt')})"
         )
     if len(images) > _MANY:
         console.write(f"{config}: and {len(images) - _MANY} more")

@@ -8,7 +8,7 @@ from factory.common import console
 from factory.common.errors import UserError
 from factory.common.options import option
 from factory.common.program import command
-from factory.common.text import count
+from factory.common.text import plural
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     if args.scores:
         keep(out, manifest, [file for path in _paths(args.scores) for file in _files(path)])
     shown = len(kept_scores(out, publish(out, card=True).written))
-    console.write(f"{out / FILE_NAME}: {count(shown, 'score')}")
+    console.write(f"{out / FILE_NAME}: {plural(shown, 'score')}")
 
 
 def _paths(given: list[list[Path]]) -> list[Path]:

@@ -13,7 +13,7 @@ from factory.cli.arguments import (
 from factory.common.console import log, write, write_json
 from factory.common.errors import Fault, UserError, without_repeats
 from factory.common.options import add_json, option
-from factory.common.text import count
+from factory.common.text import plural
 from factory.planner.cut_prompts import check_prompts
 from factory.recipe.lint import lint
 
@@ -67,4 +67,4 @@ def run(args: argparse.Namespace) -> None:
     if faults:
         raise UserError(faults)
     if not args.json:
-        write(f"ok: {count(recipes, 'recipe')}, {count(images, 'image')} to generate")
+        write(f"ok: {plural(recipes, 'recipe')}, {plural(images, 'image')} to generate")

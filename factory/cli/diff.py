@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.common import console
 from factory.common.options import add_json, option
-from factory.common.text import count, cut
+from factory.common.text import cut, plural
 
 if TYPE_CHECKING:
     from factory.inspection.diff import Change, ConfigDifference
@@ -48,14 +48,14 @@ def run(args: argparse.Namespace) -> int:
 def _lines(config: ConfigDifference) -> Iterator[str]:
     before, after = config.images
     if before is None:
-        yield f"{config.name}: only in B, {count(after or 0, 'image')}"
+        yield f"{config.name}: only in B, {plural(after or 0, 'image')}"
     elif after is None:
-        yield f"{config.name}: only in A, {count(before, 'image')}"
+        yield f"{config.name}: only in A, {plural(before, 'image')}"
     elif config.same:
         yield f"{config.name}: the same"
     else:
         effect = "same images" if config.same_images else "different images"
-        yield f"{config.name}: {effect}, {before:,} -> {count(after, 'image')}"
+        yield f"{config.name}: {effect}, {before:,} -> {plural(after, 'image')}"
     for change in config.changes:
         yield f"  {change_line(change)}"
     for file in (config.other_bytes or ())[:_MANY]:

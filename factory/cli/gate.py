@@ -14,7 +14,7 @@ from factory.common.devices import reporting_lack_of_memory
 from factory.common.errors import UserError
 from factory.common.options import add_batch_size, add_device, add_json, add_quiet, option
 from factory.common.program import command
-from factory.common.text import count
+from factory.common.text import plural
 
 if TYPE_CHECKING:
     from factory.gates.base import Gate
@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> None:
         return
     flagged = [f"{column} {number}" for column, number in report.flagged.items()]
     flags = f"; flagged: {', '.join(flagged)}" if flagged else ""
-    rows, columns = count(report.rows, "row"), ", ".join(report.columns)
+    rows, columns = plural(report.rows, "row"), ", ".join(report.columns)
     console.write(f"{args.out}: {rows}, columns {columns}{flags}")
     if args.near_duplicates:
         _tell_label_noise(report)

@@ -14,7 +14,7 @@ from factory.common.options import (
     add_quiet,
     add_replace_card,
 )
-from factory.common.text import count, size
+from factory.common.text import plural, size
 
 if TYPE_CHECKING:
     from factory.hub.publish import PublishReport
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
 def _tell(report: PublishReport, *, dry_run: bool) -> None:
     plan, where = report.plan, report.target.url
     counts = (
-        f"{count(len(plan.add), 'file')} to send ({size(plan.add_bytes)}), "
+        f"{plural(len(plan.add), 'file')} to send ({size(plan.add_bytes)}), "
         f"{len(plan.delete)} to remove, "
         f"{len(plan.unchanged)} unchanged ({size(plan.unchanged_bytes)})"
     )
@@ -77,7 +77,7 @@ def _tell(report: PublishReport, *, dry_run: bool) -> None:
     if report.committed:
         console.write(f"{where}: commit {str(report.commit)[:8]}, {_transfer(report)}")
         console.write(
-            f"{count(len(plan.add), 'file')} sent, {len(plan.delete)} removed, "
+            f"{plural(len(plan.add), 'file')} sent, {len(plan.delete)} removed, "
             f"{len(plan.unchanged)} unchanged; every hash matches the manifest"
         )
     else:

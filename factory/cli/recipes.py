@@ -10,7 +10,7 @@ from factory.common.console import log, table, write, write_json
 from factory.common.errors import UserError
 from factory.common.options import PUSH_FIELDS, add_dry_run, add_json, add_publication, option
 from factory.common.program import command
-from factory.common.text import count
+from factory.common.text import plural
 from factory.hub.place import is_hub_reference, place_of
 from factory.recipe.library import list_recipes, load_recipe
 from factory.recipe.paths import find_recipe, recipe_files
@@ -177,6 +177,6 @@ def _push(args: argparse.Namespace) -> None:
         return
     revision = report.tag or str(report.commit)
     made = "committed" if report.committed else "up to date"
-    write(f"{where}: {made} at {str(report.commit)[:12]}, {count(len(shared.entries), 'recipe')}")
+    write(f"{where}: {made} at {str(report.commit)[:12]}, {plural(len(shared.entries), 'recipe')}")
     place = f"hf://datasets/{report.target.repo_id}@{revision}/{shared.name}"
     write(f"next: {command(f'plan {place}')}")

@@ -4,7 +4,7 @@ import argparse
 
 from factory.common import console
 from factory.common.options import add_json, option
-from factory.common.text import count
+from factory.common.text import plural
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,4 +54,4 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         return
     done = "removed" if args.delete else "left over; --delete removes them"
-    console.write(f"{out}: {count(len(found.files), 'file')} {done}")
+    console.write(f"{out}: {plural(len(found.files), 'file')} {done}")

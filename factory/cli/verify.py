@@ -11,7 +11,7 @@ from factory.common import console
 from factory.common.errors import UserError
 from factory.common.options import add_device, add_json, add_quiet, add_seed, option
 from factory.common.program import command
-from factory.common.text import count
+from factory.common.text import plural
 
 if TYPE_CHECKING:
     from factory.inspection.verify import Sample, VerifyReport
@@ -107,20 +107,20 @@ def _tell(report: VerifyReport) -> None:
         for note in report.notes:
             console.log(f"note: {note}; small pixel differences are not damage (--tolerance)")
     if report.left_over:
-        files = count(len(report.left_over), "shard file")
+        files = plural(len(report.left_over), "shard file")
         console.log(
             f"note: {files} in the directory that the dataset does not list; "
             f"`{command(f'tidy {report.out}')}` lists leftover files"
         )
-    read = f"{count(report.shards, 'shard')}, {count(report.rows, 'row')}"
+    read = f"{plural(report.shards, 'shard')}, {plural(report.rows, 'row')}"
     if report.failed:
-        read += f", {count(report.failed, 'failed image')} listed"
+        read += f", {plural(report.failed, 'failed image')} listed"
     if report.compared:
-        read += f", {count(report.compared, 'image')} compared"
+        read += f", {plural(report.compared, 'image')} compared"
     if report.whole:
         console.write(f"{report.out}: no faults ({read})")
     else:
-        faults = count(len(report.faults), "fault")
+        faults = plural(len(report.faults), "fault")
         console.write(
             f"{report.out}: {faults} ({read}); run the same `{command('build')}` again to replace "
             "lost shards"

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from factory.common.errors import UserError
 from factory.common.inside import is_inside
 from factory.common.outside import parse_yaml, read_json, read_text, read_yaml
+from factory.common.text import suggest
 
 _CARD = "README.md"
 _CARD_FILE = ".huggingface.yaml"
@@ -48,12 +49,40 @@ def names_files(folder: Path, *, shown: str) -> bool:
         UserError: The card is invalid.
     """
     heads = [head for head in _headers(folder, shown) if isinstance(head, dict)]
-    configs = [one for head in heads for one in _list_or_nothing(head.get("configs"))]
-    return any(isinstance(one, dict) and _FILES_KEYS & one.keys() for one in (*heads, *configs))
+    return any(_FILES_KEYS & one.keys() for one in (*heads, *_configs_of(heads)))
 
 
-def _list_or_nothing(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+def check_config(folder: Path, config_name: str | None, *, shown: str) -> list[str]:
+    """Check a config's name against a dataset's card, without the slow library datasets.
+
+    Args:
+        folder: Directory of the card.
+        config_name: None for the default config, which the card marks or names `default`.
+        shown: The dataset as the user named it.
+
+    Returns:
+        Names of all configs in the card; empty if it lists none.
+
+    Raises:
+        UserError: The card lists configs, but not this one, or several without a default.
+    """
+    heads = [head for head in _headers(folder, shown) if isinstance(head, dict)]
+    configs = {str(one["config_name"]): one for one in _configs_of(heads) if "config_name" in one}
+    if not configs:
+        return []
+    if config_name is not None and config_name not in configs:
+        raise UserError(f"{shown}: no config {config_name!r}; {suggest(config_name, configs)}")
+    has_default = "default" in configs or any(one.get("default") for one in configs.values())
+    if config_name is None and len(configs) > 1 and not has_default:
+        raise UserError(f"{shown}: name one of its configs with --config: {', '.join(configs)}")
+    return list(configs)
+
+
+def _configs_of(heads: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the configs that the headers of a card list."""
+    listed = (head.get("configs") for head in heads)
+    found = (one for configs in listed if isinstance(configs, list) for one in configs)
+    return [one for one in found if isinstance(one, dict)]
 
 
 def _headers(folder: Path, shown: str) -> Iterator[Any]:

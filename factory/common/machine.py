@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from factory.common.text import count
+from factory.common.text import plural
 
 _CGROUP = Path("/sys/fs/cgroup")
 _OWN_GROUPS = Path("/proc/self/cgroup")
@@ -40,7 +40,7 @@ def default_threads() -> tuple[int, str]:
     if wanted.isdecimal() and int(wanted) > 0:
         return int(wanted), "OMP_NUM_THREADS"
     own = cores_per_process()
-    return own, count(own, "core")
+    return own, plural(own, "core")
 
 
 def free_memory() -> int | None:

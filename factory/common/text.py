@@ -23,7 +23,7 @@ def suggest(word: str, known: Iterable[str], *, otherwise: str = "it has") -> st
     return f"did you mean {near[0]}?" if near else f"{otherwise}: {', '.join(names) or 'none'}"
 
 
-def count(number: int, what: str, many: str = "") -> str:
+def plural(number: int, what: str, many: str = "") -> str:
     """Return a number with its noun: `1 image`, `1,000 images`, `2 classes`.
 
     Args:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from factory.common.dataset_files import CARDS, MANIFEST, check_card, names_files
+from factory.common.dataset_files import CARDS, MANIFEST, check_card, check_config, names_files
 from factory.common.errors import UserError, first_line
 from factory.common.storage import write_text
 from factory.data.dataset_builders import IMAGES, find_builder, module_name
@@ -38,6 +38,7 @@ class HubDataset:
         folder: Folder of the paths.
         others: Other paths of the repository, unless other configs or the card name them.
         by_folders: Whether `paths` are an image folder, of images and metadata files.
+        configs: Names of all configs in the card.
     """
 
     commit: str
@@ -48,6 +49,7 @@ class HubDataset:
     folder: str
     others: tuple[str, ...] = ()
     by_folders: bool = False
+    configs: tuple[str, ...] = ()
 
     def data_files(self) -> dict[str, list[str]]:
         """Return the local files by split."""
@@ -138,6 +140,7 @@ def _configured(
 ) -> HubDataset:
     """Download the files that datasets finds in a config."""
     commit = card.commit
+    configs = check_config(card.folder, config_name, shown=str(target))
     builder = _find(target, config_name, commit)
     prefix = f"hf://datasets/{target.repo_id}@{commit}/"
     files = {str(split): list(urls) for split, urls in (builder.config.data_files or {}).items()}
@@ -159,6 +162,7 @@ def _configured(
         features=features.to_dict() if features is not None else None,
         folder=str(snapshot.folder),
         others=tuple(sorted(listed - wanted)) if whole else (),
+        configs=tuple(configs),
     )
 
 

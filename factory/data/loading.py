@@ -7,13 +7,22 @@ files are then loaded by path, with their modification times in the cache key.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from factory.common.dataset_files import check_card, check_files, check_saved, names_files
+from factory.common.console import launched_as, log
+from factory.common.dataset_files import (
+    check_card,
+    check_config,
+    check_files,
+    check_saved,
+    names_files,
+)
 from factory.common.errors import UserError, first_line
 from factory.common.storage import at_home
+from factory.common.text import some
 from factory.data.column_choice import PREFERRED, columns_of_images
 from factory.data.dataset_builders import (
     IMAGES,
@@ -125,12 +134,20 @@ def _load_directory(path: Path, config_name: str | None, *, skip_unreadable: boo
             "with the columns path and label"
         )
     if any((path / name).exists() for name in SAVED):
+        if config_name not in (None, "default"):
+            raise UserError(
+                f"{path}: was saved with `save_to_disk` and has no config {config_name!r}; omit "
+                "--config"
+            )
         return Loaded(_load_saved(path), "default")
     check_card(path, shown=str(path))
+    configs = check_config(path, config_name, shown=str(path))
     try:
         builder = find_builder(str(path), config_name)
     except ConnectionError as error:
         raise UserError(f"{path}: {first_line(error)}; is it a dataset directory?") from None
+    if config_name is None:
+        _report_default(builder.config.name, configs, shown=str(path))
     files = {str(key): list(paths) for key, paths in (builder.config.data_files or {}).items()}
     # The module's name is the format's (`parquet`, `imagefolder`); it loads the files by path.
     check_files((file for listed in files.values() for file in listed), path)
@@ -149,6 +166,15 @@ def _load_directory(path: Path, config_name: str | None, *, skip_unreadable: boo
         shown=str(path),
     )
     return Loaded(loaded, builder.config.name, image_folder=path, left_out=left_out)
+
+
+def _report_default(name: str, configs: Sequence[str], *, shown: str) -> None:
+    """Report which of several configs is read if the user named none."""
+    if len(configs) > 1 and launched_as()[0] == 0:
+        log(
+            f"{shown}: using {name}, the default of its {len(configs)} configs "
+            f"({some(configs, 8)}); choose another with --config"
+        )
 
 
 def _lost(folder: Path, files: dict[str, list[str]]) -> dict[str, int]:
@@ -210,6 +236,8 @@ def _load_hub(
         labelled=labelled,
         skip_unreadable=skip_unreadable,
     )
+    if config_name is None:
+        _report_default(found.config_name, found.configs, shown=reference)
     read = [one for paths in found.paths.values() for one in paths]
     # Only image folders have paths in their rows, which may point into the folder.
     held = listed_images(Path(found.folder), {*read, *found.others})

@@ -12,7 +12,7 @@ from factory.common.console import launched_as, log
 from factory.common.dataset_files import names_files
 from factory.common.errors import UserError
 from factory.common.program import command
-from factory.common.text import count, some
+from factory.common.text import plural, some
 from factory.data.column_choice import (
     choose_image_column,
     choose_label_column,
@@ -186,7 +186,7 @@ def _refuse_several_labels(rows: datasets.Dataset, names: list[str], reference: 
         first = several[0].as_py()
         own = table.filter(pc.equal(table["path"], first))["label"].unique().to_pylist()
         raise UserError(
-            f"{reference}: {count(len(several), 'image')} with several labels; the first is "
+            f"{reference}: {plural(len(several), 'image')} with several labels; the first is "
             f"{first} ({some([names[label] for label in own if label is not None])}); keep one "
             "row for each image"
         )

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from factory.common.errors import Failure, UserError
 from factory.common.image_bytes import MAX_PIXELS
-from factory.common.row_images import read_image, skipping_advised
+from factory.common.row_images import read_image
 
 if TYPE_CHECKING:
     import datasets
@@ -75,9 +75,8 @@ def decode_images(
 
     def fill(start: int) -> None:
         for offset, item in enumerate(encoded[start : start + _CHUNK][image_column]):
-            with skipping_advised():
-                where = f"row {numbers[start + offset]}"
-                rgb = read_image(item, where=where, folder=image_folder)
+            where = f"row {numbers[start + offset]}"
+            rgb = read_image(item, where=where, folder=image_folder)
             rgb = fitted(rgb, width / height, fit, colour=colour)
             images[start + offset] = resized(rgb, (width, height), resample)
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from factory.common.console import log, progress
 from factory.common.errors import UserError
 from factory.common.machine import cores_per_process
-from factory.common.row_images import UnreadableImage, read_image
+from factory.common.row_images import SKIPPING, UnreadableImage, read_image
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import datasets
@@ -32,14 +33,7 @@ def only_readable(opened: OpenedDataset, *, shows: bool = True) -> OpenedDataset
     Raises:
         UserError: No image can be read.
     """
-    faults = unreadable_rows(
-        opened.dataset,
-        range(len(opened.dataset)),
-        image_column=opened.image_column,
-        folder=opened.image_folder,
-        row_numbers=opened.row_numbers,
-        shows=shows,
-    )
+    faults = _unreadable(opened, shows=shows)
     if not faults:
         return opened
     listed = list(faults.values())
@@ -49,6 +43,17 @@ def only_readable(opened: OpenedDataset, *, shows: bool = True) -> OpenedDataset
         report_unreadable(opened.reference, listed, total=len(opened.dataset))
     kept = [row for row in range(len(opened.dataset)) if row not in faults]
     return replace(opened.keep(kept), unreadable=tuple(listed))
+
+
+def _unreadable(opened: OpenedDataset, *, shows: bool) -> dict[int, str]:
+    return unreadable_rows(
+        opened.dataset,
+        range(len(opened.dataset)),
+        image_column=opened.image_column,
+        folder=opened.image_folder,
+        row_numbers=opened.row_numbers,
+        shows=shows,
+    )
 
 
 def unreadable_rows(
@@ -80,11 +85,30 @@ def unreadable_rows(
     return {row: faults[row] for row in sorted(faults)}
 
 
+@contextmanager
+def listing_unreadable(opened: OpenedDataset, *, shows: bool = True) -> Iterator[None]:
+    """Name all unreadable images of a dataset in the error about the first one.
+
+    Raises:
+        UnreadableImage: One was found; the others were searched for.
+    """
+    try:
+        yield
+    except UnreadableImage as error:
+        faults = [*_unreadable(opened, shows=shows).values()]
+        if len(faults) < 2:
+            raise UnreadableImage(f"{error}; {SKIPPING}") from None
+        head = f"{opened.reference}: {len(faults)} of {len(opened.dataset)} images cannot be read:"
+        raise UnreadableImage("\n".join([head, *_lines(faults), SKIPPING])) from None
+
+
 def report_unreadable(reference: str, faults: list[str], *, total: int) -> None:
     """Log the skipped rows: the first ones, and how many more."""
-    more = len(faults) - _LISTED
     log(f"{reference}: {len(faults)} of {total} images cannot be read and are skipped:")
-    for fault in faults[:_LISTED]:
-        log(f"  {fault}")
-    if more > 0:
-        log(f"  and {more} more")
+    for line in _lines(faults):
+        log(line)
+
+
+def _lines(faults: list[str]) -> list[str]:
+    more = len(faults) - _LISTED
+    return [f"  {one}" for one in faults[:_LISTED]] + ([f"  and {more} more"] if more > 0 else [])

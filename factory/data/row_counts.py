@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.common.redaction import cut_line, one_line
-from factory.common.text import count as counted
-from factory.common.text import some
+from factory.common.text import plural, some
 
 FEW = 10
 """Classes with fewer images are reported."""
@@ -43,7 +42,7 @@ def counts_line(
         total: Number of images, if they have several labels each.
     """
     total, classes = sum(counts.values()) if total is None else total, len(counts)
-    line = f"{where}: {counted(total, 'image')}, {counted(classes, 'class', 'classes')}"
+    line = f"{where}: {plural(total, 'image')}, {plural(classes, 'class', 'classes')}"
     if classes <= _LISTED:
         line += f": {', '.join(f'{_shown(name)} {count:,}' for name, count in counts.items())}"
     else:
@@ -104,4 +103,4 @@ def _shown(name: str) -> str:
 
 
 def _of(count: int, counts: Mapping[str, int]) -> str:
-    return f"{count} of {counted(len(counts), 'class', 'classes')}"
+    return f"{count} of {plural(len(counts), 'class', 'classes')}"

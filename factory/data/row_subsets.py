@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from factory.common.errors import UserError
-from factory.common.text import count as number_of
+from factory.common.text import plural
+from factory.data.folder_level import level_hint
 from factory.data.open import OpenedDataset
 
 _SPLIT_STREAM = 2
@@ -59,6 +60,7 @@ class DataSource(BaseModel):
         commit: Commit of a Hub id when it was read; None for a directory.
         class_counts: Images per class, held-out ones included; None in older runs.
         left_out: Files of an image folder that were not read, by suffix.
+        label_map: Map of the labels of further datasets to classes of the first, or None.
         sources: Each dataset, if there are several, in the order of their rows.
         num_real_images: Rows of datasets that were given as real images.
         sampling: See `factory.data.sampling_record.sampling_of`; of several datasets all records,
@@ -82,6 +84,7 @@ class DataSource(BaseModel):
     commit: str | None = None
     class_counts: dict[str, int] | None = None
     left_out: dict[str, int] = {}
+    label_map: dict[str, str] | None = None
     sources: tuple[MixedSource, ...] = ()
     num_real_images: int = 0
     sampling: dict[str, dict[str, Any]] | None = None
@@ -102,7 +105,7 @@ def check_labels(opened: OpenedDataset) -> NDArray[np.int64]:
     missing = [row for row, label in enumerate(raw) if label is None or not label >= 0]
     if missing:
         raise UserError(
-            f"{opened.reference}: {number_of(len(missing), 'row')} without a label, the first is "
+            f"{opened.reference}: {plural(len(missing), 'row')} without a label, the first is "
             f"row {missing[0]}; filter them out with --filter"
         )
     labels = np.asarray(raw, dtype=np.int64)
@@ -111,7 +114,7 @@ def check_labels(opened: OpenedDataset) -> NDArray[np.int64]:
         found = ", ".join(opened.label_names[label] for label in present) or "none"
         raise UserError(
             f"{opened.reference}: a classifier needs images of at least two classes; "
-            f"the {len(labels)} rows have only one ({found})"
+            f"the {len(labels)} rows have only one ({found}){level_hint(opened)}"
         )
     return labels
 
@@ -158,7 +161,7 @@ def take_per_class(opened: OpenedDataset, *, count: int, seed: int) -> OpenedDat
         if len(rows) < count:
             raise UserError(
                 f"{opened.reference}: class {opened.label_names[label]} has "
-                f"{number_of(len(rows), 'image')}, but --images-per-class is {count}; lower it"
+                f"{plural(len(rows), 'image')}, but --images-per-class is {count}; lower it"
             )
         order = np.random.default_rng((_SUBSET_STREAM, seed, int(label))).permutation(rows)
         chosen.append(order[:count])

@@ -5,13 +5,16 @@ A training records it, so that runs on images of other settings are not averaged
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from factory.common.dataset_files import MANIFEST
 from factory.common.errors import UserError
 from factory.common.inside import is_inside
 from factory.common.outside import read_json
 from factory.data.open import OpenedDataset
+
+HeldOutKind = Literal["synthetic", "training"]
 
 SamplingRecord = dict[str, dict[str, Any]]
 """By config: guidance, steps, model, scheduler, sizes and noise, without the base seed."""
@@ -48,6 +51,16 @@ def sampling_of(opened: OpenedDataset) -> SamplingRecord | None:
         for name, one in found.items()
         if one
     }
+
+
+def held_out_kind(data: Mapping[str, Any]) -> HeldOutKind:
+    """Return what to call the images that a run held out, from `data` of its `config.yaml`.
+
+    Only a manifest shows that images are synthetic. Without one they may be photos, also in runs
+    of versions that recorded no sampling; of several datasets, some may be photos.
+    """
+    generated = data.get("sampling") is not None and not data.get("sources")
+    return "synthetic" if generated else "training"
 
 
 def _mapping(value: Any) -> dict[str, Any]:

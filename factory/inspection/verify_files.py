@@ -10,7 +10,7 @@ from factory.common.dataset_files import MAX_CARD_BYTES
 from factory.common.errors import UserError
 from factory.common.outside import parse_yaml, read_text
 from factory.common.storage import AnyPath, local_copy
-from factory.common.text import count
+from factory.common.text import plural
 from factory.inspection.faults import SetFault, short
 from factory.planner.sampling_summary import sampling_summary
 from factory.recipe.library import load_stored_recipe
@@ -113,7 +113,7 @@ def check_listing(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
                 manifest.FILE_NAME,
                 f"configs.{name}.shards",
                 _some(entry),
-                f"{count(total, 'shard')}, for {count(entry.images, 'image')}",
+                f"{plural(total, 'shard')}, for {plural(entry.images, 'image')}",
             )
             continue
         for number, shard in enumerate(entry.shards):
@@ -130,7 +130,7 @@ def check_listing(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
 
 def _some(entry: ConfigEntry) -> str:
     odd = [one.file for place, one in enumerate(entry.shards) if number_of(one.file) != place]
-    return count(len(entry.shards), "shard") + (f", {odd[0]} among them" if odd else "")
+    return plural(len(entry.shards), "shard") + (f", {odd[0]} among them" if odd else "")
 
 
 def check_card(out: AnyPath, found: Manifest) -> Iterator[SetFault]:

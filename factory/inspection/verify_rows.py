@@ -12,7 +12,7 @@ from factory.common.errors import UserError
 from factory.common.image_bytes import ImageFault, load_image
 from factory.common.parquet_bounds import require_bounded
 from factory.common.storage import AnyPath
-from factory.common.text import count
+from factory.common.text import plural
 from factory.data import columns as schema
 from factory.inspection.faults import SetFault, first_few, short
 from factory.planner.plan import plan
@@ -67,7 +67,7 @@ def check_shard(task: ShardTask, features: datasets.Features) -> ShardFindings:
     """Read and check a shard completely."""
     if not task.path.is_file():
         lacking = SetFault(
-            task.file, "file", "none", f"a shard of {count(len(task.images), 'image')}"
+            task.file, "file", "none", f"a shard of {plural(len(task.images), 'image')}"
         )
         return ShardFindings([lacking], Counter())
     with task.path.open("rb") as file:

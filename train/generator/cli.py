@@ -14,6 +14,7 @@ from factory.common.options import (
     add_seed,
     add_threads,
     add_version,
+    option,
     positive,
 )
 from factory.common.program import module
@@ -82,8 +83,14 @@ def _add_fit(commands: Any) -> None:
 
 
 def _add_run(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--run", dest="run_folder", type=Path, required=True, metavar="DIR", help="folder of `fit`"
+    option(
+        command,
+        "--run RUN",
+        "folder of `fit`",
+        Path,
+        meaning="trained model",
+        dest="run_folder",
+        required=True,
     )
 
 

@@ -1,5 +1,7 @@
 """Label maps: files that map labels of a real dataset to a model's classes."""
 
+from __future__ import annotations
+
 import csv
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,12 +17,14 @@ from factory.common.text import some
 from factory.common.yaml_reader import parse
 from factory.data.class_names import SPELLING, plain
 
+WRITE_A_MAP = "write a label map (--suggest-labels FILE writes one) and pass it with --labels FILE"
 OPEN = "?"
 """Placeholder in a suggested map for a class that the user fills in."""
 _COLUMNS = ["real", "model"]
 _SHOWN = 8
 _SHORTEST_PART = 3
 _MOST_COMPARED = 120
+_MOST_LINES = 120
 _MOST_COMPARISONS = 200_000
 _PLURALS = (("ies", "y"), ("es", ""), ("s", ""))
 
@@ -58,6 +62,49 @@ class LabelMap:
                 add(f"{model} has no class", label, name, model_names)
         if faults:
             raise UserError(faults)
+
+
+class UnmatchedLabelsError(UserError):
+    """Labels of images that a model or another dataset lacks.
+
+    Attributes:
+        suggested: A complete label map to start from: the given one, and a line for each label.
+        labels: These labels.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        lines: Mapping[str, str],
+        *,
+        given: LabelMap | None = None,
+        remedy: str = WRITE_A_MAP,
+        otherwise: str = "exclude those images with --filter",
+    ) -> None:
+        """Put the message together.
+
+        Args:
+            problem: Which labels are missing where.
+            lines: A map of these labels, see `suggested_map`.
+            given: The user's map, which lacks them.
+            remedy: How to use a label map, without a given one.
+            otherwise: What else helps.
+        """
+        remedy = f"add them to {given.source}" if given else remedy
+        super().__init__(
+            f"{problem}; {remedy}, or {otherwise}. Suggested lines for the map (most similar "
+            f"names; check each):\n{map_lines(lines, most=_MOST_LINES).rstrip()}"
+        )
+        self.suggested = {**(given.pairs if given else {}), **lines}
+        self.labels = tuple(lines)
+        self._parts = problem, lines, otherwise
+
+    def advising(self, remedy: str) -> UnmatchedLabelsError:
+        """Return this error with another remedy."""
+        problem, lines, otherwise = self._parts
+        other = UnmatchedLabelsError(problem, lines, remedy=remedy, otherwise=otherwise)
+        other.suggested = self.suggested
+        return other
 
 
 def read_labels(path: Path) -> LabelMap:
