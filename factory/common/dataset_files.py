@@ -105,8 +105,11 @@ def check_files(files: Iterable[str | Path], folder: Path) -> None:
             raise UserError(f"{file}: is not a regular file and is not read; remove it")
 
 
-def check_saved(folder: Path) -> None:
+def check_saved(folder: Path) -> dict[Path, list[str]]:
     """Check that the files listed by `save_to_disk` are inside the directory.
+
+    Returns:
+        The files of rows of each part of the directory.
 
     Raises:
         UserError: Some are not, or the list cannot be read.
@@ -115,13 +118,17 @@ def check_saved(folder: Path) -> None:
     whole = folder / "dataset_dict.json"
     if whole.exists():
         parts = [folder / name for name in _list(_mapping(whole, folder), "splits", str, whole)]
+    found: dict[Path, list[str]] = {}
     for part in parts:
         path = part / "state.json"
         state = _mapping(path, folder)
         files = [one for name in _SAVED_LISTS for one in _list(state, name, dict, path)]
-        check_files([part / str(one.get("filename")) for one in files], folder)
+        listed = [str(part / str(one.get("filename"))) for one in files]
+        check_files(listed, folder)
+        found[part] = listed
         if (part / "dataset_info.json").exists():
             _mapping(part / "dataset_info.json", folder)
+    return found
 
 
 def _list(found: dict[str, Any], key: str, kind: type[_T], path: Path) -> list[_T]:

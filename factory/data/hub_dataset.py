@@ -7,14 +7,14 @@ files are found, and known to be complete, in offline mode.
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from factory.common.dataset_files import CARDS, MANIFEST, check_card, names_files
 from factory.common.errors import UserError, first_line
 from factory.common.storage import write_text
-from factory.data.dataset_builders import IMAGES, find_builder, module_name
+from factory.data.dataset_builders import IMAGES, find_builder, module_name, options_of
 from factory.data.folder_rows import load_images
 from factory.data.image_folder import has_images, listed_images
 from factory.hub.download import Snapshot, check_read_access, fetch, offline, resolve_commit
@@ -38,6 +38,7 @@ class HubDataset:
         folder: Folder of the paths.
         others: Other paths of the repository, unless other configs or the card name them.
         by_folders: Whether `paths` are an image folder, of images and metadata files.
+        options: Options of the module.
     """
 
     commit: str
@@ -48,6 +49,7 @@ class HubDataset:
     folder: str
     others: tuple[str, ...] = ()
     by_folders: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
 
     def data_files(self) -> dict[str, list[str]]:
         """Return the local files by split."""
@@ -159,6 +161,7 @@ def _configured(
         features=features.to_dict() if features is not None else None,
         folder=str(snapshot.folder),
         others=tuple(sorted(listed - wanted)) if whole else (),
+        options=options_of(builder, shown=str(target)),
     )
 
 
