@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import json
 import lzma
 import random
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -226,3 +228,52 @@ def test_every_file_of_a_format_is_measured_whatever_its_name(tmp_path: Path, un
     carded(tmp_path, "")
     with pytest.raises(UserError, match=rf"train\.gpq: {LARGER}"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("numbers", [(0, 10**12), (1, 2), (0, 2)])
+def test_classes_of_a_card_have_the_numbers_of_a_list(
+    numbers: tuple[int, int], tmp_path: Path
+) -> None:
+    pq.write_table(pa.table({"label": [0, 1]}), tmp_path / "train.parquet")
+    names = "".join(f"          '{number}': class {number}\n" for number in numbers)
+    label = "  - name: label\n    dtype:\n      class_label:\n        names:\n"
+    carded(tmp_path, f"  features:\n{label}{names}")
+    with pytest.raises(UserError, match=r"its card does not number its classes 0, 1, 2, \.\.\."):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["train.jsonl", "train.json", "metadata.jsonl"])
+@pytest.mark.parametrize("between", [b"", b"\n"])
+def test_deep_json_is_one_line(name: str, between: bytes, tmp_path: Path) -> None:
+    """The parser calls itself for each level, and would end the process."""
+    (tmp_path / "x.png").write_bytes(b"") if name.startswith("metadata") else None
+    opening = b'{"file_name":"x.png","a":' + (b"[" + between) * 50_000
+    (tmp_path / name).write_bytes(opening + b"]" * 50_000 + b"}\n")
+    with pytest.raises(UserError, match=r"cannot be loaded \(it is nested deeper than 200 levels"):
+        read(tmp_path)
+
+
+def test_texts_in_json_do_not_count_as_structure(tmp_path: Path) -> None:
+    text = '[[{{"' * 99 + "\\"
+    lines = (json.dumps({"prompt": text, "n": number}) + "\n" for number in range(400))
+    (tmp_path / "train.jsonl").write_text("".join(lines))
+    assert read(tmp_path)[399] == {"prompt": text, "n": 399}
+
+
+@pytest.mark.parametrize("end", ["", '"', "\\"])
+def test_endless_quotes_in_json_take_little_time(end: str, tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text('{"a":"' + '\\"' * 400_000 + end)
+    start = time.process_time()
+    with pytest.raises(UserError):
+        read(tmp_path)
+    assert time.process_time() - start < 20
+
+
+def test_files_are_quoted_in_our_messages_only(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    twice = pa.Table.from_arrays([SMALL["x"]] * 2, names=["a\x1b]0;b\x07"] * 2)
+    pq.write_table(twice, tmp_path / "train.parquet")
+    with pytest.raises(UserError):
+        read(tmp_path)
+    assert capfd.readouterr() == ("", "")

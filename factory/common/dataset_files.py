@@ -67,9 +67,29 @@ def _headers(folder: Path, shown: str) -> Iterator[Any]:
         ends = [number for number, line in enumerate(rest) if line.strip() == "---"]
         header = "".join(rest[: ends[0]]) if ends else ""
         if header.strip():
-            yield parse_yaml(header, file=f"{shown}/{_CARD}")
+            yield _numbered(parse_yaml(header, file=f"{shown}/{_CARD}"), shown)
     if other.exists():
-        yield read_yaml(other)
+        yield _numbered(read_yaml(other), shown)
+
+
+def _numbered(head: Any, shown: str) -> Any:
+    """Return a header whose classes have the numbers 0, 1, 2, ...
+
+    datasets makes a list as long as the last number, however large that is.
+    """
+    below: list[Any] = [head]
+    while below:
+        value = below.pop()
+        names = value.get("names") if isinstance(value, dict) else None
+        if isinstance(names, dict) and {str(key) for key in names} != {
+            *map(str, range(len(names)))
+        }:
+            raise UserError(
+                f"{shown}: its card does not number its classes 0, 1, 2, ...; correct `names` of "
+                "`class_label`"
+            )
+        below += value.values() if isinstance(value, dict) else _list_or_nothing(value)
+    return head
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -37,17 +37,20 @@ def literal(path: str) -> Iterator[None]:
 
 
 class quiet:
-    """Silence the progress bars of datasets, which would interleave with ours."""
+    """Silence datasets: its bars would interleave with ours, its lines quote files as they are."""
 
     def __enter__(self) -> None:
         import datasets as hf
 
         self._enabled = hf.is_progress_bar_enabled()
+        self._verbosity = hf.utils.logging.get_verbosity()
         hf.disable_progress_bars()
+        hf.utils.logging.set_verbosity(hf.utils.logging.CRITICAL)
 
     def __exit__(self, *_: object) -> None:
         import datasets as hf
 
+        hf.utils.logging.set_verbosity(self._verbosity)
         if self._enabled:
             hf.enable_progress_bars()
 

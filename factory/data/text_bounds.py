@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+
+import numpy as np
 
 from factory.common.errors import UserError
 from factory.common.size_limits import Extra, most_bytes, refuse_expansion
@@ -22,8 +24,9 @@ _COMPRESSED = (
 )
 _BLOCK = 1 << 20
 _CELL_BYTES = 8
-_KEY = re.compile(rb'"([^"\\]{0,4096}(?:\\.[^"\\]{0,4096}){0,99})"\s{0,99}:')
-_LONGEST_KEY = 8192
+# A text with its quotes, and the colon that follows the name of a value.
+_TEXT = re.compile(rb'("[^"\\]*+(?:\\.?[^"\\]*+)*+(?:"|\Z))(\s*+:)?', re.DOTALL)
+_DEEPEST = 200
 
 
 def require_bounded_text(
@@ -46,21 +49,47 @@ def require_bounded_text(
     with path.open("rb") as file:
         if file.read(8).startswith(_COMPRESSED):
             raise UserError(f"{shown}: is compressed, and not read; unpack it")
+    count = _Counts(_header_cells(path, separator) if kind == "csv" else 1)
     size = path.stat().st_size
-    columns = _header_cells(path, separator) if kind == "csv" else 1
-    names: set[bytes] = set()
-    num_rows = num_values = 1
-    for block, before in _blocks(path):
-        rows = block.count(b"\n") + block.count(b"\r")
-        num_values += rows + block.count(b",")
-        num_rows += block.count(b"{") if kind == "json" else rows
-        if kind == "json":
-            names.update(_KEY.findall(before + block))
-            columns = len(names)
-        declared = extra.require_bounded(num_rows, num_values, size=size, shown=shown)
-        if declared + num_rows * columns * _CELL_BYTES > most_bytes(size):
-            advice = "write it again so that every row has the same few columns"
-            refuse_expansion(shown, size, advice=advice)
+    with path.open("rb") as file:
+        while lines := file.readlines(_BLOCK):
+            count.add(b"".join(lines), is_json=kind == "json")
+            declared = extra.require_bounded(count.rows, count.values, size=size, shown=shown)
+            if declared + count.rows * count.columns * _CELL_BYTES > most_bytes(size):
+                advice = "write it again so that every row has the same few columns"
+                refuse_expansion(shown, size, advice=advice)
+
+
+@dataclass
+class _Counts:
+    """Upper bounds of what a file contains, as far as it was read."""
+
+    columns: int
+    rows: int = 1
+    values: int = 1
+    names: set[bytes] = field(default_factory=set)
+    depth: int = 0
+
+    def add(self, lines: bytes, *, is_json: bool) -> None:
+        """Count what some lines contain; in JSON, a text is within a line."""
+        rows = lines.count(b"\n") + lines.count(b"\r")
+        if is_json:
+            self.names.update(text for text, colon in _TEXT.findall(lines) if colon)
+            self.columns = len(self.names)
+            lines = _TEXT.sub(b"", lines)
+            self._nest(lines)
+        self.values += rows + lines.count(b",")
+        self.rows += lines.count(b"{") if is_json else rows
+
+    def _nest(self, bare: bytes) -> None:
+        """Follow the depth of lists and objects: the parser calls itself for each level."""
+        signs = np.frombuffer(bare, dtype=np.uint8)
+        steps = np.isin(signs, [*b"[{"]).astype(np.int8) - np.isin(signs, [*b"]}"])
+        depths = self.depth + np.cumsum(steps, dtype=np.int64)
+        if len(depths):
+            self.depth = int(depths[-1])
+            if depths.max() > _DEEPEST:
+                raise ValueError(f"it is nested deeper than {_DEEPEST} levels")
 
 
 def _header_cells(path: Path, separator: str) -> int:
@@ -73,12 +102,3 @@ def _header_cells(path: Path, separator: str) -> int:
             return max((len(cells) for cells in islice(filled, 2)), default=1)
         except csv.Error as error:
             raise ValueError(f"it is not CSV ({error})") from None
-
-
-def _blocks(path: Path) -> Iterator[tuple[bytes, bytes]]:
-    """Yield parts of a file, each with the end of the one before."""
-    before = b""
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            yield block, before
-            before = block[-_LONGEST_KEY:]
