@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import json
 import lzma
+import os
 import random
 import time
 import zipfile
@@ -277,3 +279,19 @@ def test_files_are_quoted_in_our_messages_only(
     with pytest.raises(UserError):
         read(tmp_path)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_long_cell_of_csv_is_read(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text(f'prompt,n\n"{"x" * 200_000}",1\n')
+    assert read(tmp_path)[0]["n"] == 1
+
+
+def test_endless_folders_are_one_line(tmp_path: Path) -> None:
+    # One by one: a whole path would be too long for the system.
+    with contextlib.chdir(tmp_path):
+        for _ in range(1500):
+            Path("d").mkdir()
+            os.chdir("d")
+        Path("x.png").write_bytes(b"")
+    with pytest.raises(UserError, match="has folders below 100 others; move their files up"):
+        read(tmp_path)

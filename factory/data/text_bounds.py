@@ -94,6 +94,7 @@ class _Counts:
 
 def _header_cells(path: Path, separator: str) -> int:
     """Return the number of columns: pandas takes it from the first two lines."""
+    longest = csv.field_size_limit(path.stat().st_size + 1)
     # Of this encoding, every sequence of bytes is valid.
     with path.open(encoding="latin-1", newline="") as file:
         lines = csv.reader(file, delimiter=separator)
@@ -102,3 +103,5 @@ def _header_cells(path: Path, separator: str) -> int:
             return max((len(cells) for cells in islice(filled, 2)), default=1)
         except csv.Error as error:
             raise ValueError(f"it is not CSV ({error})") from None
+        finally:
+            csv.field_size_limit(longest)
