@@ -31,7 +31,9 @@ class Table:
 
     def number(self, slot: int, form: str) -> int:
         """Return an integer in the form of `struct`; 0 if it is absent."""
-        return self._read(f"<{form}", self._at + self._slots[slot]) if self.has(slot) else 0
+        if not self.has(slot):
+            return 0
+        return int(self._read(f"<{form}", self._at + self._slots[slot]))
 
     def table(self, slot: int) -> Table | None:
         """Return a table inside this one."""
