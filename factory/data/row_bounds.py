@@ -98,7 +98,7 @@ def _fixed_bytes(kind: pa.DataType) -> int:
     import pyarrow as pa
 
     if hasattr(kind, "shape"):
-        return prod(side or 1 for side in kind.shape) * _PLAIN_BYTES
+        return int(prod(side or 1 for side in kind.shape)) * _PLAIN_BYTES
     if pa.types.is_fixed_size_binary(kind):
         return int(kind.byte_width)
     if pa.types.is_fixed_size_list(kind):
