@@ -65,7 +65,7 @@ class Table:
 
     def _target(self, slot: int) -> int:
         place = self._at + self._slots[slot]
-        return place + int(self._read("<I", place))
+        return int(place + self._read("<I", place))
 
     def _read(self, form: str, at: int) -> Any:
         if at < 0:
