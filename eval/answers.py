@@ -78,7 +78,19 @@ def write_csv(
             lines.writerow(["path", "answer", *pairs, "skipped"])
             for answer in answers:
                 cells = [cell for pair in answer.classes for cell in pair]
-                lines.writerow([answer.photo.name, answer_of(answer, threshold), *cells, ""])
-            lines.writerows([*[""] * (2 + len(pairs)), fault] for fault in skipped)
+                rest = map(_no_formula, [answer_of(answer, threshold), *cells])
+                lines.writerow([_no_formula(answer.photo.name, "./"), *rest, ""])
+            lines.writerows([*[""] * (2 + len(pairs)), _no_formula(one)] for one in skipped)
 
     replace_file(path, write)
+
+
+def _no_formula(cell: Any, mark: str = "'") -> Any:
+    """Put a mark before a text that spreadsheets would compute; classes have any name."""
+    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"{mark}{cell}"
+    return cell

@@ -204,7 +204,7 @@ def _check_variety(setting: Setting, values: Sequence[Features]) -> None:
         space = setting.space[0]
         other = "features" if space == "logits" else "logits"
         raise UserError(
-            f"--model {setting.model.name} gives the same {space} for every image, so there is "
+            f"{setting.model.name} gives the same {space} for every image, so there is "
             f"nothing to compare; use --space {other} or another model"
         )
 

@@ -161,7 +161,7 @@ def changes_of(folder: Path, out: str | Path, what: str) -> list[str]:
     ready(folder, out, what)
     result: Any = CONTEXT.Queue()
     process = start(count, folder, out, what, result)
-    changes: list[str] = result.get(timeout=120)
+    changes: list[str] = result.get(timeout=600)
     assert finished(process) == 0
     return changes
 

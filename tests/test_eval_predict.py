@@ -23,6 +23,7 @@ from test_eval_score import NAMES, NUM_IMAGES, write_real, write_run
 from test_train import make_set
 
 from eval import load_classifier
+from eval.answers import write_csv
 from eval.classifier import Answer
 from eval.cli import main
 from eval.photo_sheet import MOST, write_sheet
@@ -345,6 +346,20 @@ def test_table_and_csv(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert [row["path"] for row in rows] == [one["path"] for one in found]
     assert [row["label_2"] for row in rows] == [one["predictions"][1]["label"] for one in found]
     assert float(rows[0]["probability_1"]) == first["score"]
+
+
+def test_no_cell_of_a_csv_file_is_a_formula(tmp_path: Path) -> None:
+    names = ["=cmd()", "+1+cmd()", "-1", "@sum(A1)", "a=b"]
+    answers = [
+        Answer(Photo(f"={name}.png", lambda _: pytest.fail("read")), [(name, 0.5), ("-x", 1e-9)])
+        for name in names
+    ]
+    write_csv(answers, tmp_path / "x.csv", None, skipped=["=x.png: is missing"])
+    with (tmp_path / "x.csv").open(newline="") as file:
+        rows = [*csv.reader(file)][1:]
+    assert [row[2] for row in rows[:5]] == ["'=cmd()", "'+1+cmd()", "-1", "'@sum(A1)", "a=b"]
+    assert rows[0][0] == "./==cmd().png" and rows[0][4:6] == ["'-x", "1e-09"]
+    assert rows[5][-1] == "'=x.png: is missing"
 
 
 def test_a_threshold_answers_none_of_these(run: Path, tmp_path: Path) -> None:

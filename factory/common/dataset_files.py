@@ -98,9 +98,29 @@ def _headers(folder: Path, shown: str) -> Iterator[Any]:
         ends = [number for number, line in enumerate(rest) if line.strip() == "---"]
         header = "".join(rest[: ends[0]]) if ends else ""
         if header.strip():
-            yield parse_yaml(header, file=f"{shown}/{_CARD}")
+            yield _numbered(parse_yaml(header, file=f"{shown}/{_CARD}"), shown)
     if other.exists():
-        yield read_yaml(other)
+        yield _numbered(read_yaml(other), shown)
+
+
+def _numbered(head: Any, shown: str) -> Any:
+    """Return a header whose classes have the numbers 0, 1, 2, ...
+
+    datasets makes a list as long as the last number, however large that is.
+    """
+    below: list[Any] = [head]
+    while below:
+        value = below.pop()
+        names = value.get("names") if isinstance(value, dict) else None
+        if isinstance(names, dict) and {str(key) for key in names} != {
+            *map(str, range(len(names)))
+        }:
+            raise UserError(
+                f"{shown}: its card does not number its classes 0, 1, 2, ...; correct `names` of "
+                "`class_label`"
+            )
+        below += value.values() if isinstance(value, dict) else _list_or_nothing(value)
+    return head
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -136,8 +156,11 @@ def check_files(files: Iterable[str | Path], folder: Path) -> None:
             raise UserError(f"{file}: is not a regular file and is not read; remove it")
 
 
-def check_saved(folder: Path) -> None:
+def check_saved(folder: Path) -> dict[Path, list[str]]:
     """Check that the files listed by `save_to_disk` are inside the directory.
+
+    Returns:
+        The files of rows of each part of the directory.
 
     Raises:
         UserError: Some are not, or the list cannot be read.
@@ -146,13 +169,17 @@ def check_saved(folder: Path) -> None:
     whole = folder / "dataset_dict.json"
     if whole.exists():
         parts = [folder / name for name in _list(_mapping(whole, folder), "splits", str, whole)]
+    found: dict[Path, list[str]] = {}
     for part in parts:
         path = part / "state.json"
         state = _mapping(path, folder)
         files = [one for name in _SAVED_LISTS for one in _list(state, name, dict, path)]
-        check_files([part / str(one.get("filename")) for one in files], folder)
+        listed = [str(part / str(one.get("filename"))) for one in files]
+        check_files(listed, folder)
+        found[part] = listed
         if (part / "dataset_info.json").exists():
             _mapping(part / "dataset_info.json", folder)
+    return found
 
 
 def _list(found: dict[str, Any], key: str, kind: type[_T], path: Path) -> list[_T]:

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from factory.common.errors import UserError
+from factory.common.size_limits import NOTHING, Extra, most_bytes, refuse_expansion
 from factory.common.thrift import CompactReader, Incomplete
 
-SPARE_BYTES = 128 << 20
-RATIO = 100
 # Of each physical type in bytes; 0 for texts, and for types with a width of their own.
 _WIDTHS = (1, 4, 8, 12, 4, 8, 0, 0)
 _TEXTS = 6
@@ -48,18 +46,30 @@ class _Cost:
         self.longest = max(self.longest, other.longest)
 
 
-def require_bounded_file(path: Path, *, shown: str) -> None:
+def require_bounded_file(path: Path, *, shown: str, extra: Extra = NOTHING) -> None:
     """Check a local file; see `require_bounded`."""
     with path.open("rb") as file:
-        require_bounded(file, shown=shown)
+        require_bounded(file, shown=shown, extra=extra)
 
 
-def require_bounded(file: IO[bytes], *, shown: str) -> None:
+def require_footer(path: Path) -> None:
+    """Check that pyarrow can read the description of a file.
+
+    Raises:
+        ValueError: The file is damaged.
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        _chunks(file, file.seek(0, io.SEEK_END))
+
+
+def require_bounded(file: IO[bytes], *, shown: str, extra: Extra = NOTHING) -> None:
     """Check that the rows of a file take at most 128 MiB and 100 times its size.
 
     Args:
         file: A Parquet file, open for reading.
         shown: Its name in messages.
+        extra: What its rows will take in addition.
 
     Raises:
         UserError: They may take more.
@@ -67,10 +77,12 @@ def require_bounded(file: IO[bytes], *, shown: str) -> None:
         OSError: pyarrow or the system cannot read it.
     """
     size = file.seek(0, io.SEEK_END)
-    limit = SPARE_BYTES + RATIO * size
-    chunks = _chunks(file, size)
+    limit = most_bytes(size)
+    chunks, num_rows = _chunks(file, size)
     costs = _costs(file, chunks, most_pages=10_000 + size // 100)
-    total = sum(cost.certain for cost in costs.values())
+    num_values = sum(chunk.num_values for chunk in chunks)
+    total = num_rows + extra.require_bounded(num_rows, num_values, size=size, shown=shown)
+    total += sum(cost.certain for cost in costs.values())
     if total <= limit < total + sum(cost.repeated for cost in costs.values()):
         repeating = {path: cost.longest for path, cost in costs.items() if cost.repeated}
         for measured in _measured(file, repeating):
@@ -78,9 +90,8 @@ def require_bounded(file: IO[bytes], *, shown: str) -> None:
             if total > limit:
                 break
     if total > limit:
-        raise UserError(
-            f"{shown}: its {size:,} bytes would become more than {limit:,} bytes of rows; write it "
-            "again without long values that are repeated in many rows"
+        refuse_expansion(
+            shown, size, advice="write it again without long values that are repeated in many rows"
         )
 
 
@@ -96,8 +107,11 @@ class _Chunk:
     size: int
 
 
-def _chunks(file: IO[bytes], size: int) -> list[_Chunk]:
-    """Read the footer. pyarrow's description of a damaged one may end the process."""
+def _chunks(file: IO[bytes], size: int) -> tuple[list[_Chunk], int]:
+    """Return the columns that the footer describes, and the number of rows.
+
+    pyarrow's description of a damaged footer may end the process.
+    """
     file.seek(max(size - 8, 0))
     tail = file.read(8)
     length = int.from_bytes(tail[:4], "little")
@@ -107,11 +121,13 @@ def _chunks(file: IO[bytes], size: int) -> list[_Chunk]:
     try:
         footer: dict[int, Any] = CompactReader(file.read(length)).structure()
         leaves = [one for one in footer[2] if not one.get(5)]
-        return [
+        groups = footer.get(4, [])
+        chunks = [
             _chunk(column[3], leaf)
-            for group in footer.get(4, [])
+            for group in groups
             for column, leaf in zip(group[1], leaves, strict=True)
         ]
+        return chunks, sum(_number(group, 3) for group in groups)
     except (Incomplete, LookupError, TypeError, AttributeError):
         raise ValueError("its footer is damaged") from None
 

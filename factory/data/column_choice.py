@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError
 from factory.common.text import suggest
-from factory.data.dataset_builders import quiet
+from factory.data.library_state import quiet
 
 if TYPE_CHECKING:
     import datasets

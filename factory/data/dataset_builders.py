@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import errno
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from glob import has_magic
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError, first_line
-from factory.common.parquet_bounds import require_bounded_file
 from factory.common.text import suggest
 from factory.data.file_classes import require_same_classes
+from factory.data.library_state import closing_csv_files, literal, quiet
+from factory.data.row_bounds import require_bounded_rows
 
 if TYPE_CHECKING:
     import datasets
@@ -47,7 +44,7 @@ def find_builder(path: str, config_name: str | None, revision: str | None = None
     # Messages use the name as the user typed it.
     shown = path.removeprefix("hf://datasets/")
     try:
-        with quiet(), _literal(path):
+        with quiet(), literal(path):
             return hf.load_dataset_builder(path, config_name, revision=revision)
     except DatasetNotFoundError as error:
         hint = "check the id; a private one needs a login (hf auth login)"
@@ -74,7 +71,7 @@ def _config_fault(
     if config_name is None and "onfig" not in str(error):
         return first_line(error)
     try:
-        with _literal(path):
+        with literal(path):
             known = hf.get_dataset_config_names(path, revision=revision)
     except (OSError, ValueError, *MALFORMED):
         return first_line(error)
@@ -96,6 +93,22 @@ def module_name(builder: Any, *, shown: str) -> str:
             f"use one of {', '.join(_MODULES)}"
         )
     return module
+
+
+def options_of(builder: Any, *, shown: str) -> dict[str, Any]:
+    """Return the options that a card, or the suffix `.tsv`, sets: the separator of CSV files.
+
+    Raises:
+        UserError: The separator is a pattern.
+    """
+    separator = getattr(builder.config, "sep", ",")
+    if separator == ",":
+        return {}
+    if not isinstance(separator, str) or len(separator) != 1:
+        raise UserError(
+            f"{shown}: its card separates cells by {str(separator)[:40]!r}; expected one character"
+        )
+    return {"sep": separator}
 
 
 def load_files(
@@ -122,7 +135,8 @@ def load_files(
     from datasets.exceptions import DatasetGenerationError
 
     try:
-        _require_bounded(shown, data_files)
+        separator = options.get("sep", ",")
+        require_bounded_rows(shown, module, data_files, features, separator=separator)
         listed = _listed(data_files)
         with quiet(), closing_csv_files():
             found = hf.load_dataset(module, data_files=listed, features=features, **options)
@@ -146,12 +160,6 @@ def load_files(
         raise UserError(
             f"{shown}: its files cannot be loaded ({first_line(error)}); replace damaged files"
         ) from None
-
-
-def _require_bounded(shown: str, data_files: Mapping[str, Sequence[str]]) -> None:
-    for path in (Path(path) for paths in data_files.values() for path in paths):
-        if path.suffix.lower() == f".{_PARQUET}":
-            require_bounded_file(path, shown=f"{shown}: {path.name}")
 
 
 def _with_images(rows: datasets.Dataset) -> datasets.Dataset:
@@ -186,62 +194,3 @@ def _listed(data_files: Mapping[str, Sequence[str]]) -> Any:
 def _version(path: str) -> tuple[str, str]:
     state = Path(path).stat()
     return str(state.st_mtime_ns), str(state.st_size)
-
-
-@contextmanager
-def _literal(path: str) -> Iterator[None]:
-    """Let datasets take the name of a local folder as it is, although it looks like a pattern."""
-    if "://" in path or not has_magic(path):
-        yield
-        return
-    from datasets import data_files
-
-    resolve, home = data_files.resolve_pattern, os.path.realpath(path)
-    with TemporaryDirectory() as folder:
-        link = Path(folder, "dataset")
-        link.symlink_to(home)
-
-        def resolved(pattern: str, base_path: str, *args: Any, **options: Any) -> list[str]:
-            base = base_path.replace(home, str(link), 1)
-            found = resolve(pattern, base, *args, **options)
-            return [file.replace(str(link), home, 1) for file in found]
-
-        data_files.resolve_pattern = resolved
-        try:
-            yield
-        finally:
-            data_files.resolve_pattern = resolve
-
-
-class quiet:
-    """Silence the progress bars of datasets, which would interleave with ours."""
-
-    def __enter__(self) -> None:
-        import datasets as hf
-
-        self._enabled = hf.is_progress_bar_enabled()
-        hf.disable_progress_bars()
-
-    def __exit__(self, *_: object) -> None:
-        import datasets as hf
-
-        if self._enabled:
-            hf.enable_progress_bars()
-
-
-@contextmanager
-def closing_csv_files() -> Iterator[None]:
-    """Close every CSV file that datasets opens meanwhile, however far it reads.
-
-    It reads the first rows of a `metadata.csv` and abandons the reader, which then holds itself and
-    the open file until some later garbage collection; after an error nothing closes the file.
-    """
-    from datasets.utils import file_utils
-
-    open_file = file_utils.xopen
-    with ExitStack() as files:
-        file_utils.xopen = lambda *args, **options: files.enter_context(open_file(*args, **options))
-        try:
-            yield
-        finally:
-            file_utils.xopen = open_file

@@ -7,14 +7,14 @@ files are found, and known to be complete, in offline mode.
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from factory.common.dataset_files import CARDS, MANIFEST, check_card, check_config, names_files
 from factory.common.errors import UserError, first_line
 from factory.common.storage import write_text
-from factory.data.dataset_builders import IMAGES, find_builder, module_name
+from factory.data.dataset_builders import IMAGES, find_builder, module_name, options_of
 from factory.data.folder_rows import load_images
 from factory.data.image_folder import has_images, listed_images
 from factory.hub.download import Snapshot, check_read_access, fetch, offline, resolve_commit
@@ -39,6 +39,7 @@ class HubDataset:
         others: Other paths of the repository, unless other configs or the card name them.
         by_folders: Whether `paths` are an image folder, of images and metadata files.
         configs: Names of all configs in the card.
+        options: Options of the module.
     """
 
     commit: str
@@ -50,6 +51,7 @@ class HubDataset:
     others: tuple[str, ...] = ()
     by_folders: bool = False
     configs: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
 
     def data_files(self) -> dict[str, list[str]]:
         """Return the local files by split."""
@@ -163,6 +165,7 @@ def _configured(
         folder=str(snapshot.folder),
         others=tuple(sorted(listed - wanted)) if whole else (),
         configs=tuple(configs),
+        options=options_of(builder, shown=str(target)),
     )
 
 

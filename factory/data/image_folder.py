@@ -39,6 +39,7 @@ READ, NOT_READ, HEIC, DATA, METADATA, ARCHIVES, OF_SYSTEMS = (
     for names in (_READ, _NOT_READ, _HEIC, _DATA, _METADATA, _ARCHIVES, _OF_SYSTEMS)
 )
 
+_DEEPEST = 100
 NO_IMAGES = "without readable images"
 
 
@@ -187,6 +188,8 @@ def _walk(found: ImageFolder, inside: PurePosixPath) -> Iterator[PurePosixPath]:
         if _is_of_system(entry.name):
             continue
         fault = link_fault(found.folder, path) if entry.is_symlink() else ""
+        if not fault and len(path.parts) > _DEEPEST:
+            fault = f"{found.folder}: has folders below {_DEEPEST} others; move their files up"
         if fault:
             found.faults.append(fault)
         elif entry.is_dir():

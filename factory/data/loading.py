@@ -30,6 +30,7 @@ from factory.data.dataset_builders import (
     find_builder,
     load_files,
     module_name,
+    options_of,
 )
 from factory.data.folder_rows import load_folder
 from factory.data.image_folder import find_images, has_images, listed_images
@@ -42,6 +43,7 @@ from factory.data.image_table import (
     with_images,
 )
 from factory.data.left_out import files_below, files_left_out, left_out_of, place_of, refuse_lost
+from factory.data.row_bounds import require_bounded_rows
 from factory.hub.ids import looks_like_hub_id, parse_target
 
 if TYPE_CHECKING:
@@ -152,7 +154,13 @@ def _load_directory(path: Path, config_name: str | None, *, skip_unreadable: boo
     # The module's name is the format's (`parquet`, `imagefolder`); it loads the files by path.
     check_files((file for listed in files.values() for file in listed), path)
     module = module_name(builder, shown=str(path))
-    loaded = load_files(str(path), module, data_files=files, features=builder.config.features)
+    loaded = load_files(
+        str(path),
+        module,
+        data_files=files,
+        features=builder.config.features,
+        **options_of(builder, shown=str(path)),
+    )
     if module != IMAGES:
         left_out = {} if names_files(path, shown=str(path)) else _lost(path, files)
         if not skip_unreadable:
@@ -209,9 +217,16 @@ def _load_saved(path: Path) -> datasets.DatasetDict:
     """Load a dataset written by `Dataset.save_to_disk`."""
     import datasets as hf
 
-    check_saved(path)
+    parts = check_saved(path)
     try:
+        for part, files in parts.items():
+            described = (part / "dataset_info.json").exists()
+            features = hf.DatasetInfo.from_directory(str(part)).features if described else None
+            require_bounded_rows(str(path), "arrow", {"": files}, features)
         saved = hf.load_from_disk(str(path))
+        for rows in saved.values() if isinstance(saved, hf.DatasetDict) else [saved]:
+            # Unlike files that datasets converts, these are used as they are.
+            rows.data.validate(full=True)
     except (OSError, ValueError, *MALFORMED) as error:
         raise UserError(
             f"{path}: cannot be loaded as a dataset of `save_to_disk` ({first_line(error)}); save "
@@ -247,7 +262,10 @@ def _load_hub(
         )
         return Loaded(loaded, found.config_name, found.commit, held.folder, left_out)
     features = hf.Features.from_dict(found.features) if found.features else None
-    loaded = load_files(reference, found.module, data_files=found.data_files(), features=features)
+    files = found.data_files()
+    loaded = load_files(
+        reference, found.module, data_files=files, features=features, **found.options
+    )
     if found.module != IMAGES:
         left_out = files_left_out(read, found.others)
         if not skip_unreadable:
