@@ -130,7 +130,7 @@ class Dataset:
         for shard in self.manifest.configs[config].shards:
             here = [place - start for place in wanted if start <= place < start + shard.rows]
             if here:
-                with _reading(self.file(shard)) as file:
+                with reading(self.file(shard)) as file:
                     for row, item in _cells(file, here).items():
                         where = f"{self.out}/{shard.file}: row {row}"
                         image = read_image(item, where=where)
@@ -149,7 +149,7 @@ def shrunk(image: Image, side: int) -> Image:
 
 
 def _without_images(path: Path, *, rows: int) -> pa.Table:
-    with _reading(path) as file:
+    with reading(path) as file:
         names = [name for name in file.schema_arrow.names if name != IMAGE]
         table = file.read(columns=names)
     if table.num_rows != rows:
@@ -158,7 +158,7 @@ def _without_images(path: Path, *, rows: int) -> pa.Table:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[Any]:
+def reading(path: Path) -> Iterator[Any]:
     """Open a Parquet file; report what is wrong with it in one line."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -185,7 +185,7 @@ def _cells(file: Any, rows: list[int]) -> Mapping[int, Any]:
 
 
 def open_report_dataset(out: Path) -> Dataset:
-    """Open a dataset for a report.
+    """Open a dataset for a report or the viewer.
 
     Raises:
         UserError: See `read_manifest`; or it has no finished config.
@@ -193,7 +193,7 @@ def open_report_dataset(out: Path) -> Dataset:
     found = Dataset(out, read_manifest(out))
     if not found.stored:
         raise UserError(
-            f"{out}: no config is finished, so there are no images to report; resume the build, "
+            f"{out}: no config is finished, so there are no images to show; resume the build, "
             f"then check it with `{command(f'status {out}')}`"
         )
     return found

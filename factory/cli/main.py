@@ -11,7 +11,8 @@ _HELP = {
     "preview": "Generate a contact sheet: images in a row share their noise, columns vary one "
     "thing.",
     "build": "Generate a dataset from a recipe; run the same command again to resume.",
-    "gate": "Add quality columns to a finished dataset: CLIP score, safety flag, near-duplicates.",
+    "gate": "Add quality columns to a finished dataset: CLIP score, safety flag, near-duplicates, "
+    "marks.",
     "status": "Show the progress of a build: shards done, running and missing, speed, time left.",
     "verify": "Check every file, row and image of a dataset against its manifest, recipes and "
     "plan.",

@@ -18,6 +18,8 @@ MANIFEST = "manifest.json"
 MAX_CARD_BYTES = 16_000_000
 REPORT = "report.html"
 """Page that `data-factory report` writes into a dataset's directory."""
+MARKS = "marks.csv"
+"""File of the images that were marked in `data-factory view`."""
 _FILES_KEYS = {"data_files", "data_dir"}
 _SAVED_LISTS = ("_data_files", "_indices_data_files")
 _T = TypeVar("_T")

@@ -20,6 +20,7 @@ from factory.shards.parquet import Row
 FLAG = "near_duplicate"
 OF = "near_duplicate_of"
 OTHER_LABEL = "near_duplicate_other_label"
+HASH = "difference_hash"
 BITS = 4
 LEVELS = 8.0
 
@@ -43,7 +44,7 @@ class NearDuplicates:
     def entry(self) -> GateEntry:
         """Return columns and thresholds."""
         return GateEntry(
-            columns={FLAG: "bool", OF: "int64", OTHER_LABEL: "bool"},
+            columns={FLAG: "bool", OF: "int64", OTHER_LABEL: "bool", HASH: "int64"},
             method="difference hash of 8x8 and colour thumbnail of 4x4",
             thresholds={"bits": float(self._bits), "levels": self._levels},
         )
@@ -55,7 +56,7 @@ class NearDuplicates:
         self._rows: list[tuple[int, int]] = []
 
     def measure(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        """Return for each row whether and which earlier image it repeats, and if labels differ."""
+        """Return each row's hash, which earlier image it repeats, and if their labels differ."""
         found = []
         for row in rows:
             image = image_of(row)
@@ -68,6 +69,8 @@ class NearDuplicates:
                     FLAG: bool(alike),
                     OF: alike[0][0] if alike else None,
                     OTHER_LABEL: any(label != row[LABEL] for _, label in alike),
+                    # The same 64 bits, signed: no column of a dataset is unsigned.
+                    HASH: int(hashed.astype(np.int64)),
                 }
             )
         return found
