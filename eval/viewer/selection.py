@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,9 +11,9 @@ from eval.viewer.marks import Marks
 from eval.viewer.rows import RowNumbers, Rows
 from factory.common.errors import UserError
 from factory.common.program import command
+from factory.data.columns import DIFFERENCE_HASH
 from factory.data.row_filter import matching_rows
 
-HASH = "difference_hash"
 _KEPT = 16
 
 
@@ -105,12 +106,13 @@ class Selector:
         Raises:
             UserError: The dataset, or this row, has no hashes.
         """
-        column = self.rows.table[HASH] if HASH in self.rows.table.column_names else None
+        has_hashes = DIFFERENCE_HASH in self.rows.table.column_names
+        column = self.rows.table[DIFFERENCE_HASH] if has_hashes else None
         if column is None or str(column.type) != "int64" or not column[row].is_valid:
-            out = self.rows.dataset.out
+            gate = command(f"gate {shlex.quote(str(self.rows.dataset.out))} --near-duplicates")
             raise UserError(
-                f"this image has no column {HASH}; `{command(f'gate {out} --near-duplicates')}` "
-                "writes it, then start the viewer again"
+                f"this image has no {DIFFERENCE_HASH}; `{gate}` writes it, then start the viewer "
+                "again"
             )
         hashes = column.fill_null(0).to_numpy().view(np.uint64)
         bits = np.bitwise_count(hashes[others] ^ hashes[row]).astype(np.int64)

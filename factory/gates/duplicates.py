@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from factory.data.columns import INDEX, LABEL
+from factory.data.columns import DIFFERENCE_HASH, INDEX, LABEL
 from factory.gates.base import image_of
 from factory.shards.manifest import GateEntry
 from factory.shards.parquet import Row
@@ -20,7 +20,6 @@ from factory.shards.parquet import Row
 FLAG = "near_duplicate"
 OF = "near_duplicate_of"
 OTHER_LABEL = "near_duplicate_other_label"
-HASH = "difference_hash"
 BITS = 4
 LEVELS = 8.0
 
@@ -44,7 +43,7 @@ class NearDuplicates:
     def entry(self) -> GateEntry:
         """Return columns and thresholds."""
         return GateEntry(
-            columns={FLAG: "bool", OF: "int64", OTHER_LABEL: "bool", HASH: "int64"},
+            columns={FLAG: "bool", OF: "int64", OTHER_LABEL: "bool", DIFFERENCE_HASH: "int64"},
             method="difference hash of 8x8 and colour thumbnail of 4x4",
             thresholds={"bits": float(self._bits), "levels": self._levels},
         )
@@ -70,7 +69,7 @@ class NearDuplicates:
                     OF: alike[0][0] if alike else None,
                     OTHER_LABEL: any(label != row[LABEL] for _, label in alike),
                     # The same 64 bits, signed: no column of a dataset is unsigned.
-                    HASH: int(hashed.astype(np.int64)),
+                    DIFFERENCE_HASH: int(hashed.astype(np.int64)),
                 }
             )
         return found
