@@ -55,6 +55,11 @@ NOT_RUN = {
     "docs/train.md": {
         "python docs/compare_training.py": "trains many runs; test_train_timm.py has the options",
     },
+    "docs/view.md": {
+        "data-factory view": "serves until it is stopped; test_view.py opens its page",
+        "data-factory gate OUT --marks": "needs marks; test_view.py makes some and runs it",
+        "python tests/view_speed.py": "a million rows",
+    },
     "docs/design.md": {"python tests/overlap.py": "measures for minutes with eight launches"},
     "docs/multi-node.md": {
         "hf buckets create": "rents machines",
@@ -127,6 +132,7 @@ data-factory train --model test_resnet --preset quick out/pets --config recommen
 rm -r runs/pushed
 touch -d yesterday last
 """,
+    "docs/view.md": "data-factory build quickstart/multi-domain OUT\n",
     "docs/report.md": f"""
 data-factory build quickstart/base-class OUT
 data-factory digits photos/test

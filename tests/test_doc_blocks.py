@@ -51,7 +51,7 @@ def test_blocks_that_do_not_run_have_a_reason_and_parse(
         for word, arguments in _SHELL_WORDS.items():
             text = text.replace(word, arguments)
         found = commands(text)
-        scripts = ("tests/overlap.py", "docs/compare_training.py")
+        scripts = ("tests/overlap.py", "tests/view_speed.py", "docs/compare_training.py")
         assert found or any(one in text for one in scripts), f"{block}: no command"
         for line in found:
             parse(line)

@@ -325,7 +325,7 @@ def test_other_pages_cannot_mark(server: Server, viewer: Viewer) -> None:
 def test_a_wrong_filter_is_answered_in_one_line(server: Server) -> None:
     for asked, message in [
         ({"filter": "guidance < 3"}, "no column guidance; did you mean"),
-        ({"filter": "__import__('os').system('true')"}, "is not allowed"),
+        ({"filter": "(label.x)(1) == 2"}, "one side of a comparison must be a column"),
         ({"sort": "image"}, "cannot sort by 'image'"),
         ({"config": "none"}, "no config 'none'"),
         ({"clauses": "[]"}, "expected expressions by column"),
