@@ -20,8 +20,8 @@ FACES = {
     ),
     "hub": "changes client download errors ids place publish refs session small_files upload",
     "data": (
-        "class_names columns image_folder image_table left_out open pixels readable row_counts "
-        "row_filter row_subsets sampling_record"
+        "class_names columns image_folder image_table left_out marks open pixels readable "
+        "row_counts row_filter row_subsets sampling_record"
     ),
     "distributions": "base caption_texts captions continuous discrete scalar template variables",
     "recipe": (

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from eval.viewer.rows import Rows
 from factory.common.errors import UserError
 from factory.common.inside import is_inside
+from factory.common.options import made
 from factory.data.columns import CONFIG_NAME, INDEX, RECIPE
 from factory.data.marks import Mark, read_marks, write_marks
 
@@ -59,7 +60,7 @@ class Marks:
             now = self._read()
             now = now | keys if marked else now - keys
             try:
-                write_marks(self.path, now)
+                write_marks(made(self.path), now)
             except OSError as error:
                 raise UserError(f"{self.path}: cannot be written ({error.strerror})") from None
             self.marks, self.version = now, self.version + 1

@@ -78,10 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         float,
         default=8.0,
     )
-    add_marks(
-        parser,
-        f"column marked_bad; `{command('view')}` writes it",
-    )
+    add_marks(parser, f"column marked_bad; `{command('view')}` writes the file")
     add_batch_size(parser, _BATCH_SIZE)
     add_device(parser)
     add_json(parser, "out, rows, flagged, columns, notes, class_counts")

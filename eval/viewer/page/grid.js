@@ -79,22 +79,27 @@ const load = async (about) => {
   }
 };
 
+// Fill the screen, and a part below it.
+const more = async (about) => {
+  const near = () => one("end").getBoundingClientRect().top < innerHeight + 1500;
+  while (loaded && near() && await load(about));
+};
+
 // Show the first images of the state, and return the server's answer; null if it changed meanwhile.
-export const refresh = async (about) => {
+export const refresh = async (about, failed) => {
   version += 1;
   [rows, loaded, busy] = [[], 0, false];
-  one("grid").classList.toggle("stale", true);
+  grid.classList.add("stale");
   const found = await load(about);
-  if (found) grid.classList.toggle("stale", false);
+  if (!found) return null;
+  grid.classList.remove("stale");
+  more(about).catch(failed);
   return found;
 };
 
 export const build = (about, open, failed) => {
   opened = open;
-  const more = () => load(about).catch(failed);
-  new IntersectionObserver((entries) => { if (entries.some((entry) => entry.isIntersecting) && loaded) more(); }, { rootMargin: "1500px" }).observe(one("end"));
-  // The end may still be in view after a page of few images.
-  setInterval(() => { if (loaded && one("end").getBoundingClientRect().top < innerHeight + 1500) more(); }, 400);
+  new IntersectionObserver(() => more(about).catch(failed), { rootMargin: "1500px" }).observe(one("end"));
 };
 
 export const move = (button, key) => {

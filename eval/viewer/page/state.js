@@ -11,7 +11,7 @@ export const read = () => {
 export const keep = () => {
   const set = Object.fromEntries(Object.entries(state).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(EMPTY[name])));
   const address = Object.keys(set).length ? `#${encodeURIComponent(JSON.stringify(set))}` : location.pathname;
-  if (address !== location.hash) history.pushState(null, "", address);
+  if (address !== (location.hash || location.pathname)) history.pushState(null, "", address);
 };
 
 export const query = () => ({

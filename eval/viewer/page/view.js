@@ -56,7 +56,7 @@ const paint = () => {
 const refresh = async () => {
   paint();
   try {
-    const [found, counted] = await Promise.all([grid.refresh(about), ask("counts", query())]);
+    const [found, counted] = await Promise.all([grid.refresh(about, problem), ask("counts", query())]);
     if (!found) return;
     problem(null);
     facets.update(counted.counts);
