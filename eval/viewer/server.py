@@ -157,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
         is_own = origin is None or urlsplit(origin).netloc == self.headers["Host"]
         is_json = self.headers.get("Content-Type", "") == "application/json"
         length = self.headers.get("Content-Length", "")
-        if rest != "mark" or not (is_own and is_json):
+        if rest.rstrip("?") != "mark" or not (is_own and is_json):
             raise _Refused(HTTPStatus.FORBIDDEN)
         if not length.isdecimal() or int(length) > _MOST_BODY:
             raise _Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
