@@ -356,6 +356,16 @@ def test_images_are_encoded_again_whatever_a_row_contains(out: Path, tmp_path: P
     assert kind == "image/png" and b"script" not in data
 
 
+def test_rows_that_are_far_larger_than_their_file_are_not_read(out: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "out"
+    shutil.copytree(out, copy)
+    file = next((copy / "data/base-class").glob("*.parquet"))
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * 500, pa.int32()), ["x" * 1_000_000])
+    pq.write_table(pa.table({"prompt": texts}), file)
+    with pytest.raises(UserError, match=f"{file.name}: its .* bytes would become more than"):
+        open_viewer(copy, None)
+
+
 def test_a_link_out_of_the_dataset_is_neither_read_nor_written(out: Path, tmp_path: Path) -> None:
     copy = tmp_path / "out"
     shutil.copytree(out, copy)

@@ -48,18 +48,19 @@ class _Cost:
         self.longest = max(self.longest, other.longest)
 
 
-def require_bounded_file(path: Path, *, shown: str) -> None:
+def require_bounded_file(path: Path, *, shown: str, without: str = "") -> None:
     """Check a local file; see `require_bounded`."""
     with path.open("rb") as file:
-        require_bounded(file, shown=shown)
+        require_bounded(file, shown=shown, without=without)
 
 
-def require_bounded(file: IO[bytes], *, shown: str) -> None:
+def require_bounded(file: IO[bytes], *, shown: str, without: str = "") -> None:
     """Check that the rows of a file take at most 128 MiB and 100 times its size.
 
     Args:
         file: A Parquet file, open for reading.
         shown: Its name in messages.
+        without: Column that will not be read, and is not counted.
 
     Raises:
         UserError: They may take more.
@@ -68,7 +69,7 @@ def require_bounded(file: IO[bytes], *, shown: str) -> None:
     """
     size = file.seek(0, io.SEEK_END)
     limit = SPARE_BYTES + RATIO * size
-    chunks = _chunks(file, size)
+    chunks = [one for one in _chunks(file, size) if one.path.split(".")[0] != without]
     costs = _costs(file, chunks, most_pages=10_000 + size // 100)
     total = sum(cost.certain for cost in costs.values())
     if total <= limit < total + sum(cost.repeated for cost in costs.values()):
