@@ -35,7 +35,7 @@ FACES = {
     "renderer": "contact_sheet diffusers_renderer flaws out_of_memory pool",
     "card": "derived header licences page scores",
     "builder": "build jobs launcher markers processes ranks tidy",
-    "gates": "base clip_score duplicates run safety",
+    "gates": "base clip_score duplicates marked run safety",
     "inspection": "batch_sizes diff machine preview replay status verify",
     "sharing": "pull_recipes push_dataset push_recipes",
     "cli": "main",
