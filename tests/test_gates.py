@@ -133,8 +133,8 @@ def test_the_set_reads_with_its_columns_and_filters(
     assert len(kept.dataset) == 24
     card = (made / "README.md").read_text()
     assert (
-        "`near_duplicate`, `near_duplicate_of`, `near_duplicate_other_label`, "
-        "`difference_hash` | difference hash" in card
+        "`difference_hash`, `near_duplicate`, `near_duplicate_of`, "
+        "`near_duplicate_other_label` | difference hash" in card
     )
     generated = card.split("## Columns")[1].split("Measured after generation")[0]
     assert FLAG not in generated
