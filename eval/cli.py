@@ -12,6 +12,7 @@ _HELP = {
     "table": "Tabulate scores: configs by real datasets.",
     "clip": "Score a CLIP or SigLIP model zero-shot on a real dataset.",
     "gap": "Measure and plot the gap between synthetic and real images.",
+    "view": "Browse the images of a dataset in a local web page.",
     "report": "Write one HTML page about a dataset and its scored runs.",
     "study": "Generate, train, score and report a study described in one file.",
     "label": "Make a labelled dataset from captioned real images, for reference rows.",

@@ -66,6 +66,11 @@ NOT_RUN = {
         "data-factory build quickstart/multi-domain": "test_rounds.py adds rounds, in the process",
         "python docs/measure_rounds.py": "trains 15 models",
     },
+    "docs/view.md": {
+        "data-factory view": "serves until it is stopped; test_view.py opens its page",
+        "data-factory gate OUT --marks": "needs marks; test_view.py makes some and runs it",
+        "python tests/view_speed.py": "a million rows",
+    },
     "docs/design.md": {"python tests/overlap.py": "measures for minutes with eight launches"},
     "docs/multi-node.md": {
         "hf buckets create": "rents machines",
@@ -138,6 +143,7 @@ data-factory train --model test_resnet --preset quick out/pets --config recommen
 rm -r runs/pushed
 touch -d yesterday last
 """,
+    "docs/view.md": "data-factory build quickstart/multi-domain OUT\n",
     "docs/report.md": f"""
 data-factory build quickstart/base-class OUT
 data-factory digits photos/test

@@ -22,6 +22,10 @@ from factory.command_line.cli import COMMANDS
 from factory.common.commands import command_parsers
 
 TOUR = Path(__file__).parent.parent / "docs/tour.ipynb"
+SCRIPTS = (
+    *("tests/overlap.py", "tests/view_speed.py"),
+    *("docs/compare_training.py", "docs/measure_rounds.py"),
+)
 # Words of a shell that its commands replace by arguments.
 _SHELL_WORDS = {"$CLASSES": "--class cat", "$SEED": "0", '"${@:2}"': ""}
 
@@ -50,9 +54,8 @@ def test_data_and_commands_of_a_page_parse(page: str, capsys: pytest.CaptureFixt
         for word, arguments in _SHELL_WORDS.items():
             text = text.replace(word, arguments)
         found = commands(text)
-        scripts = ("tests/overlap.py", "docs/compare_training.py", "docs/measure_rounds.py")
         if not runs:
-            assert found or any(one in text for one in scripts), f"{block}: no command"
+            assert found or any(one in text for one in SCRIPTS), f"{block}: no command"
         for line in found:
             parse(line)
     assert "is now called" not in capsys.readouterr().err

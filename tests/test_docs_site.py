@@ -12,8 +12,8 @@ import pytest
 import write_cookbook
 from doc_pages import blocks
 
-from factory.data.columns import TEMPLATE, fixed_columns
-from factory.gates import clip_score, duplicates, judge, safety
+from factory.data.columns import DIFFERENCE_HASH, TEMPLATE, fixed_columns
+from factory.gates import clip_score, duplicates, judge, marked, safety
 from factory.recipe.library import load_recipe
 
 ROOT = Path(__file__).parent.parent
@@ -86,6 +86,7 @@ def test_the_page_of_columns_lists_all() -> None:
     page = (ROOT / "docs/columns.md").read_text()
     gates = [clip_score.COLUMN, safety.FLAG, safety.SCORE]
     gates += [duplicates.FLAG, duplicates.OF, duplicates.OTHER_LABEL, judge.ENTROPY, judge.MARGIN]
+    gates += [DIFFERENCE_HASH, marked.COLUMN]
     assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [
         *(fixed := list(fixed_columns()))[: fixed.index("guidance_scale")],
         TEMPLATE,

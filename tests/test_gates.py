@@ -23,16 +23,19 @@ from factory.builder.build import build
 from factory.cli.main import main
 from factory.common.errors import UserError
 from factory.common.program import command
+from factory.common.row_images import read_image
+from factory.data.columns import DIFFERENCE_HASH
 from factory.data.open import open_dataset
 from factory.gates import run as gate_run
 from factory.gates import stage
-from factory.gates.duplicates import FLAG, OF, OTHER_LABEL, NearDuplicates
+from factory.gates.duplicates import FLAG, OF, OTHER_LABEL, NearDuplicates, difference_hash
 from factory.gates.run import run_gates
 from factory.models.clip import load_clip
 from factory.shards.manifest import read_manifest
 from factory.shards.stamp import inspect
 
 PIXELS = 24
+COLUMNS = {FLAG: "bool", OF: "int64", OTHER_LABEL: "bool", DIFFERENCE_HASH: "int64"}
 
 
 class RepeatingRenderer(FakeRenderer):
@@ -80,12 +83,14 @@ def rows_of(out: Path, config: str) -> list[dict[str, Any]]:
 
 def test_near_duplicates_are_flagged_and_the_first_is_kept(made: Path) -> None:
     report = run_gates(made, [NearDuplicates()], show_progress=False)
-    assert report.columns == (FLAG, OF, OTHER_LABEL)
+    assert report.columns == (FLAG, OF, OTHER_LABEL, DIFFERENCE_HASH)
     for config in ("base", "domain"):
         rows = rows_of(made, config)
         expected = [row["index"] % 4 == 0 and row["index"] > 0 for row in rows]
         assert [row[FLAG] for row in rows] == expected
         assert [row[OF] for row in rows] == [0 if flag else None for flag in expected]
+        hashes = [difference_hash(read_image(row["image"], where="")) for row in rows]
+        assert [row[DIFFERENCE_HASH] % 2**64 for row in rows] == hashes
         # Image 0 is a cat; its repeats 4, 8 and 12 are a dog, a ship and a cat.
         noise = [row["index"] in (4, 8) for row in rows]
         assert [row[OTHER_LABEL] for row in rows] == noise
@@ -104,9 +109,7 @@ def test_images_and_row_order_are_unchanged(made: Path) -> None:
     run_gates(made, [NearDuplicates()], show_progress=False)
     for config, rows in before.items():
         now = rows_of(made, config)
-        assert [
-            {k: v for k, v in row.items() if k not in (FLAG, OF, OTHER_LABEL)} for row in now
-        ] == rows
+        assert [{k: v for k, v in row.items() if k not in COLUMNS} for row in now] == rows
     assert not (made / ".gating").exists()
     new = read_manifest(made)
     assert old is not None and new is not None
@@ -117,7 +120,7 @@ def test_images_and_row_order_are_unchanged(made: Path) -> None:
             assert (found.sha256, found.fault, found.rows) == (shard.sha256, None, shard.rows)
             assert found.stamp is not None and found.stamp.config == name
     gate = new.gates["near_duplicates"]
-    assert gate.columns == {FLAG: "bool", OF: "int64", OTHER_LABEL: "bool"}
+    assert gate.columns == COLUMNS
     assert gate.thresholds == {"bits": 4.0, "levels": 8.0}
 
 
@@ -133,8 +136,8 @@ def test_the_set_reads_with_its_columns_and_filters(
     assert len(kept.dataset) == 24
     card = (made / "README.md").read_text()
     assert (
-        "`near_duplicate`, `near_duplicate_of`, `near_duplicate_other_label` | difference hash"
-        in card
+        "`difference_hash`, `near_duplicate`, `near_duplicate_of`, "
+        "`near_duplicate_other_label` | difference hash" in card
     )
     generated = card.split("## Columns")[1].split("Measured after generation")[0]
     assert FLAG not in generated

@@ -20,7 +20,7 @@ FACES = {
     "hub": "changes client download errors ids place publish refs session small_files upload",
     "data": (
         "class_names columns folder_level image_folder image_table label_map label_options "
-        "left_out open pixels readable row_counts row_filter row_subsets sampling_record"
+        "left_out marks open pixels readable row_counts row_filter row_subsets sampling_record"
     ),
     "distributions": "base caption_texts captions continuous discrete scalar template variables",
     "recipe": (
@@ -34,7 +34,7 @@ FACES = {
     "renderer": "contact_sheet diffusers_renderer flaws out_of_memory pool",
     "card": "derived header licences page scores",
     "builder": "build jobs launcher markers partial_shards processes ranks tidy",
-    "gates": "base choice class_margin clip_score duplicates judge rounds run safety",
+    "gates": "base choice class_margin clip_score duplicates judge marked rounds run safety",
     "inspection": "batch_sizes diff machine preview replay status verify",
     "sharing": "pull_recipes push_dataset push_recipes",
     "cli": "arguments main",

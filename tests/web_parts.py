@@ -28,7 +28,10 @@ class Browser:
         self._base = f"{address}/session/{session}"
 
     def open(self, page: Path) -> None:
-        _ask(f"{self._base}/url", {"url": page.resolve().as_uri()})
+        self.go(page.resolve().as_uri())
+
+    def go(self, url: str) -> None:
+        _ask(f"{self._base}/url", {"url": url})
 
     def run(self, script: str, *arguments: Any) -> Any:
         """Return the value of a function body in JavaScript."""
@@ -45,6 +48,12 @@ class Browser:
     def type(self, selector: str, text: str) -> None:
         element = self.element(selector)
         _ask(f"{self._base}/element/{element}/value", {"text": text})
+
+    def press(self, key: str) -> None:
+        """Press a key; arrows by name, as `ArrowRight`, other keys as WebDriver's characters."""
+        value = {"ArrowLeft": "\ue012", "ArrowRight": "\ue014"}.get(key, key)
+        steps = [{"type": kind, "value": value} for kind in ("keyDown", "keyUp")]
+        _ask(f"{self._base}/actions", {"actions": [{"type": "key", "id": "k", "actions": steps}]})
 
     def resize(self, width: int, height: int) -> None:
         _ask(f"{self._base}/window/rect", {"width": width, "height": height})
@@ -83,8 +92,8 @@ def _start(address: str, folder: Path) -> str:
         *("--window-size=1280,1000", f"--user-data-dir={folder}"),
         # Smooth scrolling would move elements away from under a click.
         "--force-prefers-reduced-motion",
-        # Any request to a host fails at once, and is logged.
-        "--host-resolver-rules=MAP * ~NOTFOUND",
+        # Any request to another machine fails at once, and is logged.
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     ]
     wanted = {
         "browserName": "chrome",

@@ -18,6 +18,7 @@ from eval.table import DEFAULT_BASE
 from eval.table_rows import order_rows
 from factory.common.errors import UserError, first_line
 from factory.common.inside import is_inside
+from factory.common.parquet_bounds import require_bounded_file
 from factory.common.program import command
 from factory.common.row_images import read_image
 from factory.data.columns import IMAGE
@@ -130,7 +131,7 @@ class Dataset:
         for shard in self.manifest.configs[config].shards:
             here = [place - start for place in wanted if start <= place < start + shard.rows]
             if here:
-                with _reading(self.file(shard)) as file:
+                with reading(self.file(shard)) as file:
                     for row, item in _cells(file, here).items():
                         where = f"{self.out}/{shard.file}: row {row}"
                         image = read_image(item, where=where)
@@ -149,7 +150,7 @@ def shrunk(image: Image, side: int) -> Image:
 
 
 def _without_images(path: Path, *, rows: int) -> pa.Table:
-    with _reading(path) as file:
+    with reading(path, without=IMAGE) as file:
         names = [name for name in file.schema_arrow.names if name != IMAGE]
         table = file.read(columns=names)
     if table.num_rows != rows:
@@ -158,15 +159,21 @@ def _without_images(path: Path, *, rows: int) -> pa.Table:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[Any]:
-    """Open a Parquet file; report what is wrong with it in one line."""
+def reading(path: Path, *, without: str = "") -> Iterator[Any]:
+    """Open a Parquet file of bounded rows; report what is wrong with it in one line.
+
+    Args:
+        path: The file.
+        without: Column that will not be read.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
+        require_bounded_file(path, shown=str(path), without=without)
         with pq.ParquetFile(path) as file:
             yield file
-    except (OSError, KeyError, pa.ArrowException) as error:
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise UserError(f"{path}: cannot be read as Parquet ({first_line(error)})") from None
 
 
@@ -185,7 +192,7 @@ def _cells(file: Any, rows: list[int]) -> Mapping[int, Any]:
 
 
 def open_report_dataset(out: Path) -> Dataset:
-    """Open a dataset for a report.
+    """Open a dataset for a report or the viewer.
 
     Raises:
         UserError: See `read_manifest`; or it has no finished config.
@@ -193,7 +200,7 @@ def open_report_dataset(out: Path) -> Dataset:
     found = Dataset(out, read_manifest(out))
     if not found.stored:
         raise UserError(
-            f"{out}: no config is finished, so there are no images to report; resume the build, "
+            f"{out}: no config is finished, so there are no images to show; resume the build, "
             f"then check it with `{command(f'status {out}')}`"
         )
     return found

@@ -11,7 +11,7 @@ import numpy as np
 
 from eval.report_page import text
 from eval.report_page.dataset import Dataset
-from factory.data.columns import GUIDANCE_SCALE, NUM_INFERENCE_STEPS, TEMPLATE
+from factory.data.columns import DIFFERENCE_HASH, GUIDANCE_SCALE, NUM_INFERENCE_STEPS, TEMPLATE
 
 _BINS, _VALUES = 24, 12
 _MOST_COLUMNS = 40
@@ -59,7 +59,7 @@ def distributions(dataset: Dataset) -> list[Column]:
     """Return guidance, steps, variables and gate columns."""
     manifest = dataset.manifest
     names = [GUIDANCE_SCALE, NUM_INFERENCE_STEPS, *manifest.variables, TEMPLATE]
-    unique = list(dict.fromkeys(names))[:_MOST_COLUMNS]
+    unique = [one for one in dict.fromkeys(names) if one != DIFFERENCE_HASH][:_MOST_COLUMNS]
     found = [_column(dataset, name) for name in unique]
     return [one for one in found if one.configs or one.constant]
 

@@ -83,7 +83,7 @@ def render(report: Report) -> str:
     """Return the page."""
     environment = _environment()
     entries = Entries()
-    script = (_FOLDER / "page.js").read_text(encoding="utf-8")
+    script = _file("theme.js") + _file("page.js")
     context = {
         "report": report,
         "entries": entries,
@@ -98,12 +98,16 @@ def render(report: Report) -> str:
     page: str = environment.get_template("page.html.jinja").render(
         **context,
         sections=sections,
-        style=(_FOLDER / "page.css").read_text(encoding="utf-8"),
+        style=_file("colours.css") + _file("page.css"),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         data=entries.data,
     )
     return page
+
+
+def _file(name: str) -> str:
+    return (_FOLDER / name).read_text(encoding="utf-8")
 
 
 def _environment() -> Any:

@@ -12,7 +12,14 @@ from factory.common import console
 from factory.common.console import renamed
 from factory.common.devices import reporting_lack_of_memory
 from factory.common.errors import UserError
-from factory.common.options import add_batch_size, add_device, add_json, add_quiet, option
+from factory.common.options import (
+    add_batch_size,
+    add_device,
+    add_json,
+    add_marks,
+    add_quiet,
+    option,
+)
 from factory.common.program import command
 from factory.common.text import plural
 
@@ -46,8 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_safety(parser)
     add(
         "--near-duplicates",
-        "columns near_duplicate, near_duplicate_of (index of the earlier image) and "
-        "near_duplicate_other_label (the earlier image has another class: label noise); no model",
+        "columns near_duplicate, near_duplicate_of (index of the earlier image), "
+        "near_duplicate_other_label (the earlier image has another class: label noise) and "
+        "difference_hash; no model",
     )
     add(
         "--duplicate-bits N",
@@ -61,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         float,
         default=8.0,
     )
+    add_marks(parser, f"column marked_bad; `{command('view')}` writes the file")
     add_batch_size(parser, _BATCH_SIZE)
     add_device(parser)
     add_json(parser, "out, rows, flagged, columns, notes, class_counts")
@@ -90,10 +99,11 @@ def _add_safety(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure the images and print the results."""
-    if not (args.clip_score or args.class_margin or args.safety or args.near_duplicates):
+    measured = args.clip_score or args.class_margin or args.safety or args.near_duplicates
+    if not (measured or args.marks):
         raise UserError(
-            "choose a gate: --clip-score MODEL, --class-margin MODEL, --safety MODEL or "
-            "--near-duplicates"
+            "choose a gate: --clip-score MODEL, --class-margin MODEL, --safety MODEL, "
+            "--near-duplicates or --marks FILE"
         )
     if not 0 <= args.unsafe_threshold <= 1:
         raise UserError(f"--unsafe-threshold is {args.unsafe_threshold}; give 0 to 1")
@@ -131,6 +141,10 @@ def _tell_label_noise(report: GateReport) -> None:
 
 def _gates(args: argparse.Namespace, batch_size: int) -> list[Gate]:
     gates: list[Gate] = []
+    if args.marks:
+        from factory.gates.marked import Marked
+
+        gates.append(Marked(args.marks))
     if args.near_duplicates:
         from factory.gates.duplicates import NearDuplicates
 

@@ -21,6 +21,8 @@ REPORT = "report.html"
 """Page that `data-factory report` writes into a dataset's directory."""
 ROUNDS = "rounds.json"
 """Cost of the rounds that `data-factory grow` added."""
+MARKS = "marks.csv"
+"""File of the images that were marked in `data-factory view`."""
 _FILES_KEYS = {"data_files", "data_dir"}
 _SAVED_LISTS = ("_data_files", "_indices_data_files")
 _T = TypeVar("_T")
@@ -119,7 +121,8 @@ def _numbered(head: Any, shown: str) -> Any:
                 f"{shown}: its card does not number its classes 0, 1, 2, ...; correct `names` of "
                 "`class_label`"
             )
-        below += value.values() if isinstance(value, dict) else _list_or_nothing(value)
+        below += value.values() if isinstance(value, dict) else ()
+        below += value if isinstance(value, list) else ()
     return head
 
 

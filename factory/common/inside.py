@@ -12,7 +12,7 @@ OLD_CLAIMS = ".claims"
 """What builds of earlier versions left while they ran."""
 _HIDDEN = (GENERATIONS, STAGES, WORKING, OLD_CLAIMS)
 _FOLDERS = (*_HIDDEN, "data", "recipes", "card")
-_FILES = ("README.md", "manifest.json", "report.html", "rounds.json", "scores.json")
+_FILES = ("README.md", "manifest.json", "report.html", "rounds.json", "scores.json", "marks.csv")
 _SNAPSHOT = re.compile(
     r"(?P<repository>(?P<cache>.*)/(?:datasets|models|spaces)--[^/]+)/snapshots/[0-9a-f]{40}"
 )

@@ -242,6 +242,12 @@ def add_skip_unreadable(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_marks(parser: argparse._ActionsContainer, use: str) -> None:
+    """Add --marks."""
+    text = f"CSV file of marked images, with their recipe and index: {use}"
+    option(parser, "--marks FILE", text, Path)
+
+
 def add_publication(parser: argparse.ArgumentParser, *, group: Any = None) -> None:
     """Add the options of everything that is published, in the words of `hf upload`.
 

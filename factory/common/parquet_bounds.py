@@ -46,10 +46,12 @@ class _Cost:
         self.longest = max(self.longest, other.longest)
 
 
-def require_bounded_file(path: Path, *, shown: str, extra: Extra = NOTHING) -> None:
+def require_bounded_file(
+    path: Path, *, shown: str, extra: Extra = NOTHING, without: str = ""
+) -> None:
     """Check a local file; see `require_bounded`."""
     with path.open("rb") as file:
-        require_bounded(file, shown=shown, extra=extra)
+        require_bounded(file, shown=shown, extra=extra, without=without)
 
 
 def require_footer(path: Path) -> None:
@@ -63,13 +65,16 @@ def require_footer(path: Path) -> None:
         _chunks(file, file.seek(0, io.SEEK_END))
 
 
-def require_bounded(file: IO[bytes], *, shown: str, extra: Extra = NOTHING) -> None:
+def require_bounded(
+    file: IO[bytes], *, shown: str, extra: Extra = NOTHING, without: str = ""
+) -> None:
     """Check that the rows of a file take at most 128 MiB and 100 times its size.
 
     Args:
         file: A Parquet file, open for reading.
         shown: Its name in messages.
         extra: What its rows will take in addition.
+        without: Column that will not be read, and is not counted.
 
     Raises:
         UserError: They may take more.
@@ -79,6 +84,7 @@ def require_bounded(file: IO[bytes], *, shown: str, extra: Extra = NOTHING) -> N
     size = file.seek(0, io.SEEK_END)
     limit = most_bytes(size)
     chunks, num_rows = _chunks(file, size)
+    chunks = [one for one in chunks if one.path.split(".")[0] != without]
     costs = _costs(file, chunks, most_pages=10_000 + size // 100)
     num_values = sum(chunk.num_values for chunk in chunks)
     total = num_rows + extra.require_bounded(num_rows, num_values, size=size, shown=shown)

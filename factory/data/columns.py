@@ -26,6 +26,9 @@ ATTEMPT = "attempt"
 TEMPLATE = "template"
 """Column of the row's prompt template, in datasets with a config of several prompts."""
 
+DIFFERENCE_HASH = "difference_hash"
+"""Column of `factory.gates.duplicates`: 64 bits, not a number."""
+
 _BEFORE = {
     CLASS: "string",
     RECIPE: "string",

@@ -11,7 +11,7 @@ import functools
 import keyword
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,9 @@ from factory.common.text import suggest
 
 if TYPE_CHECKING:
     import datasets
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
 
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt,
@@ -44,19 +47,43 @@ def filter_rows(dataset: datasets.Dataset, expression: str) -> datasets.Dataset:
     Raises:
         UserError: The expression is invalid, uses an unknown column, or matches no row.
     """
+
+    def read(names: list[str]) -> pa.Table:
+        return dataset.select_columns(names).with_format("arrow")[:]
+
+    rows = matching_rows(expression, dataset.features, read)
+    if not len(rows):
+        raise _fault(expression, f"it matches none of {len(dataset)} rows")
+    return dataset.select(rows)
+
+
+def matching_rows(
+    expression: str, features: Mapping[str, Any], read: Callable[[list[str]], pa.Table]
+) -> NDArray[np.int64]:
+    """Return the numbers of the rows that match an expression, ascending; maybe none.
+
+    Args:
+        expression: See `filter_rows`.
+        features: All columns, with their types of `datasets`.
+        read: Returns a table of some columns.
+
+    Raises:
+        UserError: The expression is invalid, or uses an unknown column.
+    """
     import numpy as np
+    import pyarrow
     import pyarrow.compute as pc
     import pyarrow.dataset
 
-    tree = _parse(expression, dataset.column_names)
+    tree = _parse(expression, list(features))
     columns = sorted({node.id for node in ast.walk(tree) if isinstance(node, ast.Name)})
-    _check_columns(columns, dataset.column_names, expression)
-    features = {name: dataset.features[name] for name in columns}
-    condition = _Translator(expression, features).visit(tree.body)
+    _check_columns(columns, list(features), expression)
+    used = {name: features[name] for name in columns}
+    condition = _Translator(expression, used).visit(tree.body)
     if not isinstance(condition, pc.Expression):
         raise _fault(expression, "it compares no column; write e.g. guidance_scale < 3")
-    table = dataset.select_columns(columns).with_format("arrow")[:]
-    table = table.append_column("__row__", [np.arange(len(dataset))])
+    table = read(columns)
+    table = table.append_column("__row__", [np.arange(table.num_rows)])
     try:
         kept = pyarrow.dataset.dataset(table).to_table(columns=["__row__"], filter=condition)
     except (
@@ -65,9 +92,7 @@ def filter_rows(dataset: datasets.Dataset, expression: str) -> datasets.Dataset:
         pyarrow.ArrowTypeError,
     ) as error:
         raise _fault(expression, f"these columns and values cannot be compared ({error})") from None
-    if kept.num_rows == 0:
-        raise _fault(expression, f"it matches none of {len(dataset)} rows")
-    return dataset.select(np.sort(kept["__row__"].to_numpy()))
+    return np.sort(kept["__row__"].to_numpy())
 
 
 def _parse(expression: str, known: Sequence[str]) -> ast.Expression:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from factory.data.columns import INDEX, LABEL
+from factory.data.columns import DIFFERENCE_HASH, INDEX, LABEL
 from factory.gates.base import image_of
 from factory.shards.manifest import GateEntry
 from factory.shards.parquet import Row
@@ -43,7 +43,7 @@ class NearDuplicates:
     def entry(self) -> GateEntry:
         """Return columns and thresholds."""
         return GateEntry(
-            columns={FLAG: "bool", OF: "int64", OTHER_LABEL: "bool"},
+            columns={FLAG: "bool", OF: "int64", OTHER_LABEL: "bool", DIFFERENCE_HASH: "int64"},
             method="difference hash of 8x8 and colour thumbnail of 4x4",
             thresholds={"bits": float(self._bits), "levels": self._levels},
         )
@@ -55,7 +55,7 @@ class NearDuplicates:
         self._rows: list[tuple[int, int]] = []
 
     def measure(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        """Return for each row whether and which earlier image it repeats, and if labels differ."""
+        """Return each row's hash, which earlier image it repeats, and if their labels differ."""
         found = []
         for row in rows:
             image = image_of(row)
@@ -68,6 +68,8 @@ class NearDuplicates:
                     FLAG: bool(alike),
                     OF: alike[0][0] if alike else None,
                     OTHER_LABEL: any(label != row[LABEL] for _, label in alike),
+                    # The same 64 bits, signed: no column of a dataset is unsigned.
+                    DIFFERENCE_HASH: int(hashed.astype(np.int64)),
                 }
             )
         return found

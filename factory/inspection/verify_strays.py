@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
 from factory.card import page, scores
-from factory.common.dataset_files import MAX_CARD_BYTES, REPORT, ROUNDS
+from factory.common.dataset_files import MARKS, MAX_CARD_BYTES, REPORT, ROUNDS
 from factory.common.errors import UserError
 from factory.common.outside import read_text
 from factory.common.program import command
@@ -43,10 +43,10 @@ def stray_files(out: AnyPath, found: Manifest, left_over: Sequence[str]) -> Iter
     """Yield the files that belong to no config.
 
     Exceptions: top-level names that begin with a dot (version control), system files, images shown
-    on the card, kept scores, the report, and the cost of rounds. Shards that are `left_over` are no
-    fault as long as the card names the files of each config.
+    on the card, kept scores, the report, marks, and the cost of rounds. Shards that are `left_over`
+    are no fault as long as the card names the files of each config.
     """
-    names = (manifest.FILE_NAME, page.FILE_NAME, scores.FILE_NAME, REPORT, ROUNDS)
+    names = (manifest.FILE_NAME, page.FILE_NAME, scores.FILE_NAME, REPORT, ROUNDS, MARKS)
     known = {out / name for name in names}
     for name in found.configs:
         known |= {recipe_path(out, name), *(out / file for file in shard_files(found, name))}

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from factory.card import page, scores
-from factory.common.dataset_files import REPORT
+from factory.common.dataset_files import MARKS, REPORT
 from factory.common.errors import Failure, Fault, UserError
 from factory.common.inside import is_inside, require_own
 from factory.common.program import command
@@ -101,8 +101,8 @@ def set_files(out: Path, found: Manifest) -> dict[str, LocalFile]:
     """Return all files of a dataset by repository path; shards with the manifest's hash.
 
     Excluded are names that begin with a dot, which belong to version control, system files, links
-    out of the directory (`verify` reports them), unlisted shards, scores of other rows, and the
-    report, which may be older than the dataset.
+    out of the directory (`verify` reports them), unlisted shards, scores of other rows, the report,
+    which may be older than the dataset, and marks, which a gate turns into a column.
     """
     hashes = {shard.file: shard.sha256 for one in found.configs.values() for shard in one.shards}
     paths = {path.relative_to(out).as_posix(): path for path in sorted(out.rglob("*"))}
@@ -114,7 +114,7 @@ def set_files(out: Path, found: Manifest) -> dict[str, LocalFile]:
         and not _is_left_out(PurePosixPath(name))
         and (name in hashes or not name.startswith(f"{DATA}/"))
         and (name != scores.FILE_NAME or scores.kept_scores(out, found))
-        and name != REPORT
+        and name not in (REPORT, MARKS)
     }
 
 

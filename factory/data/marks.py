@@ -1,0 +1,59 @@
+"""Marked images: a CSV file with the columns `recipe` and `index`, which name an image for good.
+
+A row keeps both in every config that contains it, so a mark is valid in shares and unions too.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Collection
+from pathlib import Path
+
+from factory.common.errors import Fault, UserError
+from factory.common.outside import read_text
+from factory.common.whole_files import replace_text
+from factory.data.columns import CONFIG_NAME, INDEX, RECIPE
+
+Mark = tuple[str, int]
+"""Values of the columns `recipe` and `index`."""
+MAX_BYTES = 100_000_000
+_HEADER = [RECIPE, INDEX]
+
+
+def read_marks(path: Path) -> set[Mark]:
+    """Read a file of marks; other columns are ignored.
+
+    Raises:
+        UserError: It cannot be read, lacks a column, or a line names no image.
+    """
+    reader = csv.DictReader(io.StringIO(read_text(path, max_bytes=MAX_BYTES), newline=""))
+    try:
+        names = reader.fieldnames or []
+        if missing := [name for name in _HEADER if name not in names]:
+            raise UserError(
+                f"{path}: has no column {missing[0]}; its first line must be {','.join(_HEADER)}"
+            )
+        return {_mark(line, path, reader.line_num) for line in reader}
+    except csv.Error as error:
+        raise UserError(Fault(f"is not CSV ({error})", str(path), reader.line_num)) from None
+
+
+def _mark(line: dict[str, str | None], path: Path, number: int) -> Mark:
+    recipe, index = (line.get(RECIPE) or "").strip(), (line.get(INDEX) or "").strip()
+    is_index = index.isascii() and index.isdecimal() and len(index) < 19
+    if not is_index or not CONFIG_NAME.fullmatch(recipe):
+        found = f"{recipe[:100]!r}, {index[:100]!r}"
+        raise UserError(
+            Fault(f"expected the name of a config and an index, found {found}", str(path), number)
+        )
+    return recipe, int(index)
+
+
+def write_marks(path: Path, marks: Collection[Mark]) -> None:
+    """Write marks in order; the file is replaced in one step."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(_HEADER)
+    writer.writerows(sorted(marks))
+    replace_text(path, buffer.getvalue())

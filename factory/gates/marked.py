@@ -1,0 +1,59 @@
+"""Flag the images that people marked in `data-factory view`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from factory.common.whole_files import sha256
+from factory.data.columns import INDEX, RECIPE
+from factory.data.marks import Mark, read_marks
+from factory.shards.manifest import GateEntry
+from factory.shards.parquet import Row
+
+COLUMN = "marked_bad"
+
+
+class Marked:
+    """Flags the images that a file of marks names."""
+
+    name = "marks"
+    # The notes need every row.
+    remembers = True
+
+    def __init__(self, path: Path) -> None:
+        """Read the marks.
+
+        Raises:
+            UserError: See `read_marks`.
+        """
+        self._path, self._marks = path, read_marks(path)
+        self._hash = sha256(path)
+        self._found: set[Mark] = set()
+
+    def entry(self) -> GateEntry:
+        """Return the column, and the hash of the file."""
+        return GateEntry(
+            columns={COLUMN: "bool"}, method="marked by people", revision=self._hash[:16]
+        )
+
+    def begin(self, config: str) -> None:
+        """Keep the marks: they name their config."""
+
+    def measure(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """Return whether each row is marked."""
+        keys = [(row[RECIPE], row[INDEX]) for row in rows]
+        self._found.update(self._marks.intersection(keys))
+        return [{COLUMN: key in self._marks} for key in keys]
+
+    def notes(self) -> list[str]:
+        """Return the marks that no row has."""
+        unknown = sorted(self._marks - self._found)
+        if not unknown:
+            return []
+        recipe, index = unknown[0]
+        return [
+            f"{self._path}: {len(unknown):,} of {len(self._marks):,} marks name no image of the "
+            f"dataset; the first is {recipe},{index}"
+        ]
