@@ -8,8 +8,8 @@ import gzip
 import json
 import lzma
 import os
-import subprocess
 import random
+import subprocess
 import time
 import zipfile
 from pathlib import Path
