@@ -15,8 +15,7 @@ ROOT = Path(__file__).parent.parent
 FACES = {
     "models": (
         "adapter_files clip embedded folder_configs model_config model_folder model_size presets "
-        "scheduler_families "
-        "small_stem variants"
+        "scheduler_families small_stem variants"
     ),
     "hub": "changes client download errors ids place publish refs session small_files upload",
     "data": (

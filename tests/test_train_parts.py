@@ -330,4 +330,9 @@ def test_every_row_to_compare_is_a_valid_command() -> None:
         words = ["set", "--model", "test_resnet", "--out", "run", *spec["options"], *row]
         found = options_of(build_parser().parse_args(words))
         assert found is not None
-        resolve("quick", model="test_resnet", overrides=found.overrides)
+        resolve(
+            "quick",
+            model="test_resnet",
+            overrides=found.overrides,
+            augmentation=found.augmentation,
+        )

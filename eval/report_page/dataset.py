@@ -13,11 +13,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.report_page.manifest import MANIFEST, Manifest, Shard, read_manifest
+from eval.report_page.manifest import Manifest, Shard, read_manifest
 from eval.table import DEFAULT_BASE
 from eval.table_rows import order_rows
+from factory.common.dataset_files import MANIFEST
 from factory.common.errors import UserError, first_line
 from factory.common.inside import is_inside
+from factory.common.parquet_bounds import require_bounded_file
 from factory.common.program import command
 from factory.common.row_images import read_image
 from factory.data.columns import IMAGE
@@ -48,6 +50,11 @@ class Dataset:
     def stored(self) -> list[str]:
         """Configs that have files of their own: all but unions."""
         return [name for name in self.names if self.manifest.configs[name].shards]
+
+    @property
+    def generated(self) -> list[str]:
+        """Configs with images that no other config has."""
+        return [name for name in self.stored if self.manifest.configs[name].kind == "set"]
 
     def rows(self, config: str) -> int:
         """Return the number of stored rows of a config, members of a union included."""
@@ -159,14 +166,15 @@ def _without_images(path: Path, *, rows: int) -> pa.Table:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[Any]:
-    """Open a Parquet file; report what is wrong with it in one line."""
+    """Open a Parquet file within `parquet_bounds`; report damage in one line."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
+        require_bounded_file(path, shown=str(path))
         with pq.ParquetFile(path) as file:
             yield file
-    except (OSError, KeyError, pa.ArrowException) as error:
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise UserError(f"{path}: cannot be read as Parquet ({first_line(error)})") from None
 
 
