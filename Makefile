@@ -98,5 +98,5 @@ docs: install ## Build the documentation site in out/docs; a warning is an error
 graph: install ## Write the figure and the table of packages: docs/packages.svg, docs/design.md
 	$(BIN)/python docs/draw_packages.py
 
-schema: install ## Write recipes/schema.json and docs/recipe-reference.md from the recipe models
+schema: install ## Write recipes/schema.json, docs/recipe-reference.md and the tables of docs/models.md
 	$(BIN)/python docs/write_reference.py

@@ -12,7 +12,7 @@ DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 sys.path[:0] = [str(ROOT), str(DOCS)]
 
-from command_reference import model_tables, reference  # noqa: E402
+from command_reference import reference  # noqa: E402
 
 from factory.command_line.cli import COMMANDS  # noqa: E402
 from factory.common.commands import command_parsers  # noqa: E402
@@ -53,8 +53,6 @@ def _text(page: str, own: str) -> str:
         return own + "\n".join(
             _card(path) for path in sorted((ROOT / "dataset_cards").glob("*.md"))
         )
-    if page == "models":
-        return own.replace("<!-- models -->", model_tables())
     if page == "commands":
         parsers = command_parsers(COMMANDS, start=NAME).values()
         return own + "\n\n".join(reference(one) for one in parsers)

@@ -1,4 +1,6 @@
-"""Every benchmark runs, with counts too small to mean anything, and the page shows its figures.
+"""Benchmarks run with counts too small to mean anything, and the page shows their figures.
+
+The soak runs all of them, `make test` those that start no build and no training.
 
 No time is compared: only whole runs on a quiet machine have figures (`make bench`).
 """
