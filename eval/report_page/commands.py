@@ -56,21 +56,21 @@ def _one_per_row(runs: Runs, order: Sequence[str]) -> list[Run]:
 def _train(run: Run) -> str:
     """Return the command of a training, from the settings that the run recorded."""
     training: dict[str, Any] = run.scores.training or {}
-    sources = run.data.get("sources") or [run.data]
+    sources = [one for one in run.data.get("sources") or [run.data] if isinstance(one, dict)]
     words = [
         *("data-factory", "train"),
         *(str(one.get("reference", "DATASET")) for one in sources if not one.get("real")),
     ]
     for key, value in {**_data_options(run.data, sources), **_model_options(training)}.items():
         words += [key] if value is True else [key, str(value)]
-    for key, value in (training.get("model_args") or {}).items():
+    for key, value in _mapping(training.get("model_args")).items():
         words += ["--model-arg", f"{key}={json.dumps(value)}"]
     return shlex.join([*words, "--out", f"runs/{run.folder.name}"])
 
 
 def _data_options(data: Mapping[str, Any], sources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the options of the rows; names that `train` finds by itself are left out."""
-    configs = {one.get("config_name") for one in sources if not one.get("real")}
+    configs = {str(one.get("config_name") or "default") for one in sources if not one.get("real")}
     found = {
         "--config": configs.pop() if len(configs) == 1 else None,
         "--split": data.get("split"),
@@ -100,10 +100,15 @@ def _model_options(training: Mapping[str, Any]) -> dict[str, Any]:
         "--head-only": training.get("head_only") is True or None,
         "--teacher": training.get("teacher"),
         "--preset": training.get("preset"),
-        "--epochs": (training.get("hyperparameters") or {}).get("epochs"),
+        "--epochs": _mapping(training.get("hyperparameters")).get("epochs"),
         "--seed": training.get("seed"),
     }
     return {key: one for key, one in found.items() if one is not None}
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    """Return a mapping of a stranger's file; empty if it is none."""
+    return value if isinstance(value, dict) else {}
 
 
 def _score(run: Run) -> str:

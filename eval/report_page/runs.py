@@ -118,7 +118,8 @@ def find_runs(paths: Sequence[Path]) -> Runs:
             raise UserError(f"--runs {path}: not found; name a run folder, or a folder of runs")
         for file in _score_files(path):
             try:
-                check_files([file], path if path.is_dir() else path.parent)
+                if file != path:
+                    check_files([file], file.parent)
                 scores = read_scores(file)
             except UserError as error:
                 found.notes.append(f"Left out: {error}")
