@@ -38,6 +38,7 @@ from eval.report_page.gather import Report, gather
 from eval.report_page.page import SECTIONS, render
 from eval.report_page.runs import Runs, find_runs, read_metrics
 from eval.report_page.thumbnails import MAX_BYTES, sprite, thumbnail
+from eval.sampling import quantity_text
 from eval.scores_file import (
     Labels,
     Metrics,
@@ -545,7 +546,7 @@ def test_links_out_of_the_dataset_are_not_followed(file: str, out: Path, tmp_pat
     (path,) = copy.glob(file)
     path.unlink()
     path.symlink_to(out / path.relative_to(copy))
-    with pytest.raises(UserError, match=f"{path.name}: is (a link out of|outside the dataset)"):
+    with pytest.raises(UserError, match=f"{path.name}:? is (a link out of|outside the dataset)"):
         gather(copy, own_command="")
 
 
@@ -625,6 +626,12 @@ def test_mistakes_are_one_clear_line(
     places = {"OUT": str(out), "RUNS": str(runs), "EMPTY": str(tmp_path)}
     with pytest.raises(UserError, match=re.escape(message)):
         main(["report", *(places.get(word, word) for word in words), "--quiet"])
+
+
+def test_settings_of_any_type_and_size_are_text() -> None:
+    given = (7.5, {"uniform": [1.0, 5.0]}, {"uniform": [1, "x"]}, 10**400)
+    texts = [quantity_text(one) for one in given]
+    assert texts[:3] == ["7.5", "1 to 5", '{"uniform": [1, "x"]}'] and len(texts[3]) == 401
 
 
 def test_ticks_are_round_and_inside() -> None:

@@ -97,7 +97,8 @@ def _config(dataset: Dataset, name: str) -> ConfigFacts:
 
 
 def _quantity(sampling: Mapping[str, Any], key: str) -> str:
-    return text.name(quantity_text(sampling[key])) if key in sampling else ""
+    found = sampling.get(key)
+    return "" if found is None else text.name(quantity_text(found))
 
 
 def _training(runs: Runs, order: Sequence[str]) -> list[TrainingCost]:
