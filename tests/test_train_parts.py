@@ -190,7 +190,7 @@ def test_a_crop_of_the_whole_image_is_none() -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_preset_numbers_stay(name: str) -> None:
     listed = yaml.safe_load(Path(__file__).with_name("preset_values.yaml").read_text())
-    kept, off = listed[name], listed["off"]
+    kept, off = listed[name], listed["unlisted"]
     own = {**off, **kept, "augmentation": {**off["augmentation"], **kept["augmentation"]}}
     assert resolve(name, model="test_resnet", overrides={}).model_dump(mode="json") == own
 
