@@ -497,7 +497,7 @@ def test_columns_of_strangers_may_have_any_type(out: Path, tmp_path: Path) -> No
 def test_a_file_with_other_rows_than_listed_is_named(out: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(out, copy)
-    file = next((copy / "data/tricky").glob("train-00000-*.parquet"))
+    (file,) = (copy / "data/tricky").glob("train-00000-*.parquet")
     pq.write_table(pq.read_table(file).slice(1), file)
     with pytest.raises(UserError, match=f"{file.name}: has 7 rows; the manifest lists 8"):
         gather(copy, own_command="")
@@ -572,7 +572,7 @@ def test_files_whose_rows_would_fill_the_memory_are_not_read(
 ) -> None:
     copy = shutil.copytree(out, tmp_path / "copy")
     run = write_run(tmp_path, "base-class")
-    shard = next((copy / "data/base-class").glob("train-00000-*.parquet"))
+    (shard,) = (copy / "data/base-class").glob("train-00000-*.parquet")
     predictions = run / "predictions-photos-test.parquet"
     monkeypatch.setattr(parquet_bounds, "SPARE_BYTES", 0)
     for path in (shard, predictions):
