@@ -20,7 +20,7 @@ STUDY_OPTIONS ?=
 # Benchmarks to run, and options: BENCH="train score --resume"
 BENCH ?=
 
-.PHONY: help install study quickstart bench bench-gpu test test-quick test-soak lint typecheck format docs graph schema figures cards effects gallery tour
+.PHONY: help install study quickstart bench bench-gpu test test-quick test-soak lint typecheck format docs graph schema figures cards gallery tour
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,10 +51,10 @@ study: install ## The paper's study with the embedded generator: hours; resumes 
 	$(BIN)/data-factory study docs/study.yaml $(STUDY) --report docs/study.md \
 	  --processes $(PROCESSES) --jobs $(PROCESSES) \
 	  $(addprefix --real ,$(REAL)) $(addprefix --reference ,$(REFERENCE)) $(STUDY_OPTIONS)
-	$(BIN)/python docs/write_cookbook.py
+	$(BIN)/python docs/write_figures.py
 
-effects: install ## Write the study's figures into docs/cookbook.md and docs/gallery.md
-	$(BIN)/python docs/write_cookbook.py
+figures: install ## Write the study's figures into README.md, cookbook, gallery and recipes
+	$(BIN)/python docs/write_figures.py
 
 tour: install ## Run docs/tour.ipynb and store its outputs
 	$(BIN)/python docs/run_tour.py
@@ -68,7 +68,7 @@ bench: install ## Measure against the usual alternatives: docs/performance.md; u
 bench-gpu: install ## The same for generation on a CUDA device
 	$(BIN)/python -m tests.benchmarks --device cuda $(BENCH)
 
-test: install lint ## Lint, type-check and run all tests
+test: install lint ## Lint, type-check and run the tests, without the long ones of test-soak
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal
 
 test-quick: install ## Run only the tests that take seconds
@@ -97,9 +97,6 @@ docs: install ## Build the documentation site in out/docs; a warning is an error
 
 graph: install ## Write the figure and the table of packages: docs/packages.svg, docs/design.md
 	$(BIN)/python docs/draw_packages.py
-
-figures: install ## Write the study's figures into README.md and factory/recipe/measured.py
-	$(BIN)/python docs/write_figures.py
 
 schema: install ## Write recipes/schema.json, docs/recipe-reference.md and the tables of docs/models.md
 	$(BIN)/python docs/write_reference.py

@@ -1,4 +1,6 @@
-"""Write `recipes/schema.json` for editors, `docs/recipe-reference.md`, tables of `docs/models.md`.
+"""Write `recipes/schema.json` for editors, `docs/recipe-reference.md` and the tables of models.
+
+The first two come from the recipe models, the tables of `docs/models.md` from the presets.
 
 Run it with `make schema`; with `--check` it only reports whether they are current.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +35,10 @@ from factory.recipe.schema import (
     WeightedText,
 )
 
-_ROOT = Path(__file__).resolve().parent.parent
-SCHEMA_PATH = _ROOT / "recipes" / "schema.json"
-PAGE_PATH = _ROOT / "docs" / "recipe-reference.md"
-MODELS_PATH = _ROOT / "docs" / "models.md"
-_BEGIN, _END = "<!-- models: written by `make schema` -->", "<!-- end of models -->"
+ROOT = Path(__file__).resolve().parent.parent
+_TABLES = re.compile(
+    r"(<!-- models: written by `make schema` -->\n).*?(\n<!-- end of models -->)", re.DOTALL
+)
 
 EXAMPLES = {
     "constant": "7.5",
@@ -179,57 +181,49 @@ Quote texts that YAML reads as something else: `"no"`, `"on"`, `"0"`, `"1:30"`. 
 """
 
 
-def models_text() -> str:
-    """Return the page of models with current tables."""
-    before, _, rest = MODELS_PATH.read_text(encoding="utf-8").partition(_BEGIN)
-    return f"{before}{_BEGIN}\n\n{model_tables()}\n\n{_END}{rest.partition(_END)[2]}"
+def texts() -> dict[str, str]:
+    """Return the text that each file should have, by its path in the repository."""
+    models = (ROOT / "docs/models.md").read_text(encoding="utf-8")
+    return {
+        "recipes/schema.json": schema_text(),
+        "docs/recipe-reference.md": page_text(),
+        "docs/models.md": _TABLES.sub(rf"\g<1>{model_tables()}\g<2>", models),
+    }
 
 
-def _texts(schema_path: Path, page_path: Path, models_path: Path) -> dict[Path, str]:
-    return {schema_path: schema_text(), page_path: page_text(), models_path: models_text()}
-
-
-def write(
-    schema_path: Path = SCHEMA_PATH,
-    page_path: Path = PAGE_PATH,
-    models_path: Path = MODELS_PATH,
-) -> None:
+def write(root: Path = ROOT) -> None:
     """Write the files."""
-    for path, text in _texts(schema_path, page_path, models_path).items():
+    for name, text in texts().items():
+        path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
 
 
-def stale(
-    schema_path: Path = SCHEMA_PATH,
-    page_path: Path = PAGE_PATH,
-    models_path: Path = MODELS_PATH,
-) -> list[Path]:
-    """Return those of the files that are missing or do not match the models."""
+def stale(root: Path = ROOT) -> list[Path]:
+    """Return the files that are missing or not current."""
+    paths = {root / name: text for name, text in texts().items()}
     return [
         path
-        for path, text in _texts(schema_path, page_path, models_path).items()
+        for path, text in paths.items()
         if not path.is_file() or path.read_text(encoding="utf-8") != text
     ]
 
 
 def main() -> None:
-    """Write the files, or with --check report whether they are up to date.
+    """Write the files, or with --check report whether they are current.
 
     Raises:
         UserError: With --check, one of them is not.
     """
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument(
-        "--check", action="store_true", help="only check whether the files are current"
-    )
+    parser.add_argument("--check", action="store_true", help="only check whether they are current")
     if parser.parse_args().check:
         old = stale()
         if old:
             raise UserError(f"{', '.join(map(str, old))}: out of date; run `make schema`")
     else:
         write()
-        write_line(f"{SCHEMA_PATH}\n{PAGE_PATH}\n{MODELS_PATH}")
+        write_line("\n".join(texts()))
 
 
 if __name__ == "__main__":

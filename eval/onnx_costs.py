@@ -7,7 +7,6 @@ the few constants that decide them are computed, and nothing larger ever is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -33,21 +32,10 @@ class TooCostly(ValueError):
     """Raised when a graph takes too much, or when that cannot be known; its text says why."""
 
 
-@dataclass(frozen=True)
-class Costs:
-    """What a graph takes for a number of images.
+def required_bytes(model: Any, pixels: tuple[int, ...]) -> int:
+    """Return the memory that a graph takes for input of a shape.
 
-    Attributes:
-        num_bytes: Largest size of the values that exist at one time.
-        operations: Number of multiplications and additions, roughly.
-    """
-
-    num_bytes: int
-    operations: float
-
-
-def costs(model: Any, pixels: tuple[int, ...]) -> Costs:
-    """Return what a graph takes for input of a shape.
+    This is the largest size of the values that exist at one time.
 
     Args:
         model: The message of an ONNX file, checked (`eval.onnx_checks`).
@@ -80,7 +68,7 @@ def costs(model: Any, pixels: tuple[int, ...]) -> Costs:
         now -= sum(
             alive.pop(name, 0) for name in (*node.input, *outputs) if last.get(name, place) <= place
         )
-    return Costs(largest, operations)
+    return largest
 
 
 def _images(pixels: tuple[int, ...]) -> str:

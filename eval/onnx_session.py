@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from eval.onnx_checks import INPUT, OUTPUT
-from eval.onnx_costs import MAX_BYTES, TooCostly, costs
+from eval.onnx_costs import MAX_BYTES, TooCostly, required_bytes
 from eval.scores_file import Preprocessing
 from factory.common.errors import UserError, first_line
 
@@ -86,7 +86,7 @@ class OnnxModel(torch.nn.Module):
         """
         if images not in self._allowed:
             try:
-                self._allowed[images] = costs(self._model, (images, *self._size)).num_bytes
+                self._allowed[images] = required_bytes(self._model, (images, *self._size))
             except TooCostly as error:
                 raise UserError(f"{self._shown}: {error}; use another model") from None
         return self._allowed[images]

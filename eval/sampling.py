@@ -15,9 +15,14 @@ _QUANTITIES = ("guidance_scale", "num_inference_steps")
 def quantity_text(value: Any) -> str:
     """Return a number or a distribution of a recipe as text: `7.5`, `1 to 5`."""
     ends = value["uniform"] if isinstance(value, dict) and list(value) == ["uniform"] else [value]
-    if isinstance(ends, list) and all(isinstance(one, int | float) for one in ends):
+    if isinstance(ends, list) and all(_is_printable(one) for one in ends):
         return " to ".join(f"{one:g}" for one in ends)
     return json.dumps(value)
+
+
+def _is_printable(value: Any) -> bool:
+    # An integer of a stranger's file may be larger than any float.
+    return isinstance(value, int | float) and abs(value) < 1e300
 
 
 def is_recorded(training: Mapping[str, Any] | None) -> bool:

@@ -1,6 +1,7 @@
 """Scoring of images that are not square."""
 
 import json
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from eval.cli import main
 from eval.fit import make_transform, with_fit
 from eval.scores_file import Preprocessing
 from eval.scores_io import read_scores
-from factory.data.pixels import FITS, fitted
+from factory.data.pixels import Fit, fitted
+
+FITS = get_args(Fit)
 
 
 def preprocessing(crop_mode: str = "squash", crop_pct: float = 1.0) -> Preprocessing:

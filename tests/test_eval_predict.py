@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -291,13 +292,22 @@ def test_unreadable_files_are_named_skipped_and_counted(
         load_classifier(run)([folder / "a.png", folder / "cut.jpg"])
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read everything")
-def test_files_and_folders_without_permission_are_named(run: Path, tmp_path: Path) -> None:
+def test_files_and_folders_without_permission_are_named(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put(tmp_path / "p" / "a.png")
-    put(tmp_path / "p" / "b.png").chmod(0)
-    put(tmp_path / "p" / "closed" / "c.png").parent.chmod(0)
+    closed = [put(tmp_path / "p" / "b.png"), put(tmp_path / "p" / "closed" / "c.png").parent]
+    # The superuser may read everything, so the system's answer is given here.
+    for place, name in ((os, "scandir"), (Path, "read_bytes")):
+        known = getattr(place, name)
+
+        def denied(path: Any, known: Any = known) -> Any:
+            if Path(path) in closed:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return known(path)
+
+        monkeypatch.setattr(place, name, denied)
     found = predict(run, tmp_path / "p", "--allow-unreadable")
-    (tmp_path / "p" / "closed").chmod(0o700)
     assert paths(found) == [str(tmp_path / "p" / "a.png")]
     assert all("permission to" in fault for fault in found["skipped"])
 

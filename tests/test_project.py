@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -10,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import write_figures
+from study_figures import compared, module, tricks
 
 import factory
 from factory.recipe.styles import LOW_GUIDANCE
@@ -88,6 +90,9 @@ def test_the_wheel_carries_recipes_cards_metrics_and_the_generator(tmp_path: Pat
         "factory/embedded/model_index.json",
         "factory/embedded/unet/diffusion_pytorch_model.safetensors",
         "eval/metrics/top_k_accuracy.py",
+        "eval/report_page/templates/page.html.jinja",
+        "eval/report_page/templates/page.css",
+        "eval/report_page/templates/page.js",
         "train/generator/__init__.py",
         "factory/command_line/cli.py",
     ):
@@ -97,15 +102,22 @@ def test_the_wheel_carries_recipes_cards_metrics_and_the_generator(tmp_path: Pat
 
 
 def test_no_path_of_one_machine_is_in_the_tree() -> None:
-    listed = subprocess.run(
-        ["git", "grep", "-nIE", "(/wor[k]/|/root[/])"], cwd=ROOT, capture_output=True, text=True
-    )
+    command = ["git", "grep", "-nIE", "(/wor[k]/|/root[/]|/tmp[/])"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert listed.stdout == ""
 
 
 def test_figures_of_the_study_are_written_from_its_results() -> None:
     for path, text in write_figures.current().items():
         assert path.read_text() == text, f"{path.name}: run `make figures`"
+    for path, kinds in zip(
+        write_figures.PAGES, ({"study"}, {"effects", "effect"}, {"score"}), strict=True
+    ):
+        text = path.read_text()
+        found = [match[2] for match in write_figures.MARK.finditer(text)]
+        marks = re.findall(r"<!-- (?!end )(\w+)", text)
+        wanted = [one for one in marks if one != "time"]
+        assert {*found} == kinds and found == wanted, f"{path.name}: a misspelt or open mark"
     study = json.loads((ROOT / "docs/study.json").read_text())
     (own,) = {
         text
@@ -118,16 +130,18 @@ def test_figures_of_the_study_are_written_from_its_results() -> None:
 
 def test_the_verdicts_of_figures_follow_the_results() -> None:
     study = json.loads((ROOT / "docs/study.json").read_text())
-    for name, row, p in (("cifar10", "class-prompt", 0.04), ("eurosat", "low-guidance", 0.04)):
-        first = write_figures.compared(study, name, row)[0]
-        first["adjusted_p"] = p
-    assert "class prompt (`test_resnet` only), multi-domain" in write_figures.readme_block(study)
-    assert "on EuroSAT, significant with test_resnet only" in write_figures.module(study)
-    for pair in write_figures.compared(study, "eurosat", "low-guidance"):
+    cifar10, eurosat = study["sets"]["cifar10"], study["sets"]["eurosat"]
+    for one, row in ((cifar10, "class-prompt"), (eurosat, "low-guidance")):
+        compared(one, row)["test_resnet"]["adjusted_p"] = 0.04
+    assert "on EuroSAT, significant with test_resnet only" in module(study)
+    line = next(one for one in tricks(study, "cifar10").splitlines() if "| class prompt |" in one)
+    first, second = line.split(" | ")[1:3]
+    assert first.startswith("**") and not second.startswith("**")
+    for pair in compared(eurosat, "low-guidance").values():
         pair["adjusted_p"], pair["estimate"]["value"] = 0.01, 2.0
-    assert 'LOW_ON_EUROSAT = "+2.0 and +2.0 points on EuroSAT"' in write_figures.module(study)
-    pair = write_figures.compared(study, "cifar10", "anti-aliased")[0]
+    assert 'LOW_ON_EUROSAT = "+2.0 and +2.0 points on EuroSAT"' in module(study)
+    pair = compared(cifar10, "anti-aliased")["test_resnet"]
     pair["estimate"] |= {"value": -1.234, "low": -2, "high": 9}
-    block = write_figures.readme_block(study)
-    assert "| anti-aliased | -1.23 [-2.00, +9.00] |" in block
+    block = tricks(study, "cifar10")
+    assert "| anti-aliased | -1.23 [-2.00,\u00a0+9.00] |" in block
     assert "figure: anti-aliased (`test_resnet` only), class prompt; below it: anti-al" in block

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,12 +31,14 @@ from eval.real import open_real
 from eval.report_page import headline, sheets, space
 from eval.report_page import page as page_module
 from eval.report_page.charts import ticks
-from eval.report_page.checks import duplicates
+from eval.report_page.commands import commands
 from eval.report_page.dataset import open_report_dataset
+from eval.report_page.duplicates import duplicates
 from eval.report_page.gather import Report, gather
 from eval.report_page.page import SECTIONS, render
-from eval.report_page.runs import find_runs
+from eval.report_page.runs import Runs, find_runs, read_metrics
 from eval.report_page.thumbnails import MAX_BYTES, sprite, thumbnail
+from eval.sampling import quantity_text
 from eval.scores_file import (
     Labels,
     Metrics,
@@ -43,12 +50,15 @@ from eval.scores_file import (
 from eval.scores_io import write_scores
 from eval.study.statistics import difference, spread_of_differences
 from factory.builder.build import build
+from factory.common import parquet_bounds
 from factory.common.errors import UserError
 from factory.gates.duplicates import NearDuplicates
 from factory.gates.run import run_gates
 from factory.inspection.verify import verify_set
 from factory.planner.plan import ImageSpec
 from factory.shards.settings import BuildSettings
+from train.arguments import options_of
+from train.parser import build_parser
 
 NASTY = "</script><img src=x onerror=alert(1)>\"'"
 RIGHT_TO_LEFT = "\u05d7\u05ea\u05d5\u05dc (1)"
@@ -285,11 +295,13 @@ def test_direction_marks_in_names_end_with_the_name(out: Path, tmp_path: Path) -
 
 
 def test_only_the_pages_own_script_may_run(page: str) -> None:
-    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
-    assert (policy and "default-src &#39;none&#39;" in policy[1]) or "default-src 'none'" in policy[
-        1
-    ]
-    assert "unsafe-inline" not in policy[1].partition("script-src")[2]
+    found = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert found
+    parts = [one.split() for one in unescape(found[1]).split(";")]
+    policy = {name: values for name, *values in parts}
+    assert policy["default-src"] == ["'none'"]
+    own = hashlib.sha256(Reader(page).scripts[1].encode()).digest()
+    assert policy["script-src"] == [f"'sha256-{base64.b64encode(own).decode()}'"]
 
 
 def test_every_image_has_an_alternative_text_and_buttons_a_name(page: str) -> None:
@@ -375,6 +387,42 @@ def test_what_fell_short_is_listed(report: Report, page: str) -> None:
     assert "The run begun has no scores" in page
 
 
+def test_a_command_of_a_training_has_the_recorded_data_and_model(report: Report) -> None:
+    run = report.runs.scored[0]
+    training = {
+        "model": "resnet18",
+        "pretrained": True,
+        "weights": "own.safetensors",
+        "teacher": "runs/large",
+        "model_args": {"drop_rate": 0.1},
+        "mix": [0.8, 0.2],
+        "preset": "finetune",
+        "seed": 3,
+        "hyperparameters": {"epochs": 5},
+        "data": {
+            "split": "train",
+            "label_column": "breed",
+            "sources": [
+                {"reference": "out", "config_name": "tricky", "real": False},
+                {"reference": "my photos", "config_name": "default", "real": True},
+            ],
+        },
+    }
+    mixed = replace(run, scores=run.scores.model_copy(update={"training": training}))
+    groups = dict(commands(report.dataset, Runs([mixed]), [mixed.row], "data-factory report OUT"))
+    (line,) = next(lines for title, lines in groups.items() if title.startswith("Train"))
+    program, _, *words = shlex.split(line)
+    assert program == "data-factory"
+    options = options_of(build_parser().parse_args(words))
+    assert (options.dataset, options.more_datasets) == ("out", ())
+    assert (options.real_train, options.mix) == ("my photos", (0.8, 0.2))
+    assert (options.config_name, options.split, options.label_column) == ("tricky", None, "breed")
+    assert (options.model, options.model_args) == ("resnet18", {"drop_rate": 0.1})
+    assert (str(options.weights), options.teacher) == ("own.safetensors", "runs/large")
+    assert (options.preset, options.seed) == ("finetune", 3)
+    assert options.overrides["epochs"] == 5
+
+
 def test_sections_without_data_name_a_command(out: Path) -> None:
     page = render(gather(out, own_command=""))
     missing = re.findall(r'<p class="missing">(.*?)</p>', page, re.DOTALL)
@@ -419,19 +467,21 @@ def test_a_real_dataset_of_many_images_gives_a_small_page(
 
 
 def test_only_the_row_groups_of_shown_images_are_read(
-    out: Path, monkeypatch: pytest.MonkeyPatch
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened: list[str] = []
-    file = pq.ParquetFile
+    copy = shutil.copytree(out, tmp_path / "copy")
+    for file in (copy / "data/base-class").glob("*.parquet"):
+        pq.write_table(pq.read_table(file), file, row_group_size=2)
+    read: list[int] = []
+    group = pq.ParquetFile.read_row_group
 
-    def counted(path: Path, *args: Any, **options: Any) -> Any:
-        opened.append(Path(path).name)
-        return file(path, *args, **options)
+    def counted(self: Any, number: int, **options: Any) -> Any:
+        read.append(number)
+        return group(self, number, **options)
 
-    dataset = open_report_dataset(out)
-    monkeypatch.setattr(pq, "ParquetFile", counted)
-    assert set(dataset.images("base-class", [1, 2])) == {1, 2}
-    assert len(opened) == 1
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
+    assert set(open_report_dataset(copy).images("base-class", [2, 3, 6])) == {2, 3, 6}
+    assert read == [1, 3]
 
 
 def test_columns_of_strangers_may_have_any_type(out: Path, tmp_path: Path) -> None:
@@ -451,7 +501,7 @@ def test_columns_of_strangers_may_have_any_type(out: Path, tmp_path: Path) -> No
 def test_a_file_with_other_rows_than_listed_is_named(out: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(out, copy)
-    file = next((copy / "data/tricky").glob("train-00000-*.parquet"))
+    (file,) = (copy / "data/tricky").glob("train-00000-*.parquet")
     pq.write_table(pq.read_table(file).slice(1), file)
     with pytest.raises(UserError, match=f"{file.name}: has 7 rows; the manifest lists 8"):
         gather(copy, own_command="")
@@ -485,15 +535,61 @@ def test_rows_over_other_datasets_are_named(out: Path, tmp_path: Path) -> None:
 
 
 def test_files_outside_the_dataset_are_not_opened(out: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-    shutil.copytree(out, copy)
-    text = (copy / "manifest.json").read_text()
-    manifest = json.loads(text)
+    copy = shutil.copytree(out, tmp_path / "copy")
+    manifest = json.loads((copy / "manifest.json").read_text())
     shard = manifest["configs"]["base-class"]["shards"][0]
     shard["file"] = f"../../{out.parent.name}/out/{shard['file']}"
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(UserError, match="outside the dataset"):
         gather(copy, own_command="")
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "data/base-class/train-00000-*.parquet"])
+def test_links_out_of_the_dataset_are_not_followed(file: str, out: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(out, tmp_path / "copy")
+    (path,) = copy.glob(file)
+    path.unlink()
+    path.symlink_to(out / path.relative_to(copy))
+    with pytest.raises(UserError, match=f"{path.name}:? is (a link out of|outside the dataset)"):
+        gather(copy, own_command="")
+
+
+def test_links_out_of_a_run_are_not_followed(tmp_path: Path) -> None:
+    there = write_run(tmp_path / "there", "tricky")
+    here = write_run(tmp_path / "here", "base-class")
+    (run,) = find_runs([tmp_path / "here"]).scored
+    assert run.predictions is not None and read_metrics(here)
+    for name in ("predictions-photos-test.parquet", "metrics.csv"):
+        (here / name).unlink()
+        (here / name).symlink_to(there / name)
+    (run,) = find_runs([tmp_path / "here"]).scored
+    assert run.predictions is None and not read_metrics(here)
+    linked = here.parent / "linked"
+    linked.mkdir()
+    (linked / "scores-x.json").symlink_to(there / "scores-photos-test.json")
+    found = find_runs([tmp_path / "here"])
+    assert len(found.scored) == 1 and "scores-x.json: is a link out of" in found.notes[0]
+
+
+def test_files_whose_rows_would_fill_the_memory_are_not_read(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = shutil.copytree(out, tmp_path / "copy")
+    run = write_run(tmp_path, "base-class")
+    (shard,) = (copy / "data/base-class").glob("train-00000-*.parquet")
+    predictions = run / "predictions-photos-test.parquet"
+    monkeypatch.setattr(parquet_bounds, "SPARE_BYTES", 0)
+    for path in (shard, predictions):
+        rows = pq.read_table(path).num_rows
+        label = pa.array(["x" * 1_000_000] * rows)
+        table = pq.read_table(path)
+        table = table.set_column(table.schema.get_field_index("label"), "label", label)
+        pq.write_table(table, path, dictionary_pagesize_limit=1 << 22, compression="zstd")
+    with pytest.raises(UserError, match=f"{shard.name}: its .* bytes would become more than"):
+        gather(copy, own_command="")
+    monkeypatch.setattr(pq, "read_table", lambda *_, **__: pytest.fail("it was read"))
+    (found,) = find_runs([run]).scored
+    assert found.predictions is None
 
 
 def test_the_command_writes_the_page_and_a_static_space(
@@ -534,6 +630,12 @@ def test_mistakes_are_one_clear_line(
     places = {"OUT": str(out), "RUNS": str(runs), "EMPTY": str(tmp_path)}
     with pytest.raises(UserError, match=re.escape(message)):
         main(["report", *(places.get(word, word) for word in words), "--quiet"])
+
+
+def test_settings_of_any_type_and_size_are_text() -> None:
+    given = (7.5, {"uniform": [1.0, 5.0]}, {"uniform": [1, "x"]}, 10**400)
+    texts = [quantity_text(one) for one in given]
+    assert texts[:3] == ["7.5", "1 to 5", '{"uniform": [1, "x"]}'] and len(texts[3]) == 401
 
 
 def test_ticks_are_round_and_inside() -> None:

@@ -24,7 +24,7 @@ from PIL import Image
 from factory.common import row_images
 from factory.common.errors import UserError
 from factory.common.image_bytes import FORMATS
-from factory.common.parquet_bounds import require_bounded_file
+from factory.common.parquet_bounds import require_bounded, require_bounded_file
 from factory.common.row_images import UnreadableImage, read_hashed, read_image
 from factory.data.open import OpenedDataset, open_dataset, open_rows
 from factory.data.pixels import decode_images
@@ -331,7 +331,7 @@ def test_a_malformed_card_is_one_line(text: str, tmp_path: Path) -> None:
         assert str(caught.value).startswith(f"{folder}: ") and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("damage", ["empty", "junk", "cut", "page", "metadata"])
+@pytest.mark.parametrize("damage", ["empty", "junk", "cut", "page", "footer", "metadata"])
 def test_a_damaged_parquet_file_is_one_line(damage: str, tmp_path: Path) -> None:
     folder = write(tmp_path / "set", GOOD)
     (file,) = folder.rglob("*.parquet")
@@ -342,10 +342,28 @@ def test_a_damaged_parquet_file_is_one_line(damage: str, tmp_path: Path) -> None
         pq.write_table(table.cast(odd), file)
     else:
         page = data[:4] + b"\xff" * 300 + data[304:]
-        file.write_bytes({"empty": b"", "junk": b"junk", "cut": data[:-99], "page": page}[damage])
+        footer = data[:-40] + b"\xff" * 32 + data[-8:]
+        damaged = {"empty": b"", "junk": b"junk", "cut": data[:-99], "page": page, "footer": footer}
+        file.write_bytes(damaged[damage])
     with pytest.raises(UserError, match=r"its files cannot be loaded") as caught:
         open_dataset(str(folder))
     assert str(caught.value).startswith(f"{folder}: ") and "\n" not in str(caught.value)
+
+
+def test_no_damage_of_a_footer_is_a_crash(tmp_path: Path) -> None:
+    path = tmp_path / "train.parquet"
+    pq.write_table(pa.table({"text": ["a", "b"], "number": [1, 2]}), path)
+    data = path.read_bytes()
+    length = int.from_bytes(data[-8:-4], "little")
+    refused = 0
+    for place in range(len(data) - 8 - length, len(data)):
+        damaged = bytearray(data)
+        damaged[place] ^= 0xFF
+        try:
+            require_bounded(io.BytesIO(damaged), shown="train.parquet")
+        except (UserError, ValueError, OSError):
+            refused += 1
+    assert refused > 100
 
 
 LONG = b"x" * (1 << 20)

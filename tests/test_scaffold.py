@@ -132,6 +132,8 @@ def test_styles_pass_check_and_ask_for_their_kind_of_image(style: str, tmp_path:
     assert ("class-prompt" in by_name) == (style == "photo")
     prompts = {row.prompt for row in plan(by_name["multi-domain"]).rows(0, 100)}
     assert len(prompts) == 2 * len(STYLES[style].domains)
+    assert STYLES[style].measured in (tmp_path / "x/recommended.yaml").read_text()
+    assert "{{" not in STYLES[style].measured, "the text is inserted as it is"
     readme = (tmp_path / "x/README.md").read_text()
     assert ("diagnosis" in readme) == (style == "medical")
 

@@ -26,7 +26,6 @@ def publish_run(
     tag: str | None = None,
     message: str | None = None,
     replace_card: bool = False,
-    show_progress: bool = True,
 ) -> PublishReport:
     """Publish a run: weights and config in timm's form, card, settings, metrics, scores.
 
@@ -41,7 +40,6 @@ def publish_run(
         tag: Tag for the commit.
         message: Title of the commit.
         replace_card: Overwrite edits of the card on the Hub instead of stopping.
-        show_progress: Whether to show a progress bar on stderr.
 
     Raises:
         UserError: The run is not finished, one of its files is a link out of the folder, or the Hub
@@ -68,4 +66,4 @@ def publish_run(
         replaces_card=replace_card,
     )
     session = writing_session(replace(target, revision=revision), tag=tag)
-    return publish(session, publication, show_progress=show_progress)
+    return publish(session, publication)

@@ -25,14 +25,15 @@ AUTO = "auto"
 DATASET = "dataset directory, folder of photos, CSV or Parquet file, or Hub id"
 
 
-def add_real(parser: argparse.ArgumentParser, *, prefix: str = "") -> None:
+def add_real(parser: argparse.ArgumentParser, *, prefix: str = "", required: bool = True) -> None:
     """Add the options that choose the real images.
 
     Args:
         parser: The parser of the command.
         prefix: `real-` if the command reads another dataset too.
+        required: Whether the command needs them.
     """
-    option(parser, "--real DATASET", f"real images: {DATASET}", required=True)
+    option(parser, "--real DATASET", f"real images: {DATASET}", required=required)
     add_rows(parser, prefix=prefix, of="the real dataset" if prefix else "the dataset")
     add_skip_unreadable(parser)
     option(

@@ -9,15 +9,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.commands.arguments import DATASET
+from eval.commands.arguments import add_real, open_real_of
 from factory.common.console import log, write, write_json
 from factory.common.dataset_files import REPORT
 from factory.common.options import (
     add_json,
     add_out,
     add_quiet,
-    add_rows,
-    add_skip_unreadable,
     check_file,
     check_folder,
     made,
@@ -27,7 +25,6 @@ from factory.common.row_images import skipping_advised
 from factory.common.whole_files import replace_text
 
 if TYPE_CHECKING:
-    from eval.real import RealImages
     from eval.report_page.gather import Report
 
 _EPILOG = """\
@@ -55,9 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RUN",
         help="run folders, folders that contain runs, or scores files; may be repeated",
     )
-    add("--real", metavar="DATASET", help=f"real images: {DATASET}")
-    add_rows(parser, prefix="real-", of="the real dataset")
-    add_skip_unreadable(parser)
+    add_real(parser, prefix="real-", required=False)
     add("--base", metavar="NAME", help="baseline row for the differences (default: base-class)")
     add(
         "--model",
@@ -93,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
         report = gather(
             args.dataset,
             runs=args.runs,
-            real=_open_real(args),
+            real=open_real_of(args, prefix="real_") if args.real is not None else None,
             base=args.base,
             model=args.model,
             title=args.title,
@@ -124,19 +119,3 @@ def _rows(report: Report) -> list[dict[str, Any]]:
 def _own_words() -> list[str]:
     words = sys.argv[1:]
     return words[words.index("report") + 1 :] if "report" in words else words
-
-
-def _open_real(args: argparse.Namespace) -> RealImages | None:
-    if args.real is None:
-        return None
-    from eval.real import open_real
-
-    return open_real(
-        args.real,
-        config_name=args.real_config,
-        split=args.real_split,
-        row_filter=args.real_filter,
-        image_column=args.real_image_column,
-        label_column=args.real_label_column,
-        skip_unreadable=args.skip_unreadable,
-    )

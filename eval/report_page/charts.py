@@ -10,6 +10,9 @@ Point = tuple[float, float]
 COLOURS, DASHES = 8, 3
 """Of lines: the style sheet has so many colours, and dash patterns after these are used up."""
 
+_MOST_TICKS = 5
+_WIDTH, _HEIGHT = 520, 300
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -72,13 +75,15 @@ class Chart:
     lines: list[PlottedLine]
 
 
-def ticks(low: float, high: float, most: int = 5) -> list[float]:
+def ticks(low: float, high: float) -> list[float]:
     """Return round values from `low` to `high`."""
     span = high - low
     if span <= 0 or not math.isfinite(span):
         return [low]
-    step = 10 ** math.floor(math.log10(span / most))
-    step = next(step * factor for factor in (1, 2, 2.5, 5, 10) if span / (step * factor) <= most)
+    step = 10 ** math.floor(math.log10(span / _MOST_TICKS))
+    step = next(
+        step * factor for factor in (1, 2, 2.5, 5, 10) if span / (step * factor) <= _MOST_TICKS
+    )
     first = math.ceil(low / step - 1e-9)
     return [round(place * step, 10) for place in range(first, math.floor(high / step + 1e-9) + 1)]
 
@@ -88,9 +93,9 @@ def tick_text(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.6g}"
 
 
-def marks(scale: Scale, most: int = 5) -> list[Tick]:
+def marks(scale: Scale) -> list[Tick]:
     """Return the ticks of an axis."""
-    return [Tick(scale(value), tick_text(value)) for value in ticks(scale.low, scale.high, most)]
+    return [Tick(scale(value), tick_text(value)) for value in ticks(scale.low, scale.high)]
 
 
 def line_path(points: Sequence[Point]) -> str:
@@ -98,11 +103,9 @@ def line_path(points: Sequence[Point]) -> str:
     return "".join(f"{'L' if place else 'M'}{x:g},{y:g}" for place, (x, y) in enumerate(points))
 
 
-def line_chart(
-    series: Sequence[Series], *, x_label: str, y_label: str, width: int = 520, height: int = 300
-) -> Chart:
+def line_chart(series: Sequence[Series], *, x_label: str, y_label: str) -> Chart:
     """Return a chart of some lines, with axes that contain all points and bands."""
-    left, right, top, bottom = 46, width - 12, 12, height - 40
+    left, right, top, bottom = 46, _WIDTH - 12, 12, _HEIGHT - 40
     xs = [x for one in series for x, _ in one.points]
     ys = [y for one in series for _, y in one.points]
     ys += [end for one in series for _, *ends in one.band for end in ends]
@@ -110,7 +113,7 @@ def line_chart(
     pad = 0.05 * ((max(ys) - min(ys)) or 1)
     y = Scale(min(ys) - pad, max(ys) + pad, bottom, top)
     return Chart(
-        *(width, height, left, right, top, bottom, x_label, y_label),
+        *(_WIDTH, _HEIGHT, left, right, top, bottom, x_label, y_label),
         x_ticks=marks(x),
         y_ticks=marks(y),
         lines=[_plotted(one, number, x, y) for number, one in enumerate(series)],

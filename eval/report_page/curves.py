@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from eval.checkpoint import METRICS
 from eval.report_page.charts import COLOURS, DASHES, Chart, Series, line_chart
-from eval.report_page.runs import METRICS, Run, Runs, read_metrics
+from eval.report_page.runs import Run, Runs, read_metrics
 
 _MEASURES = {
     "val_top1": "Accuracy on held-out training images, %",

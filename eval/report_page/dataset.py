@@ -13,9 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.report_page.manifest import MANIFEST, Manifest, Shard, read_manifest
+from eval.report_page.manifest import Manifest, Shard, read_manifest
 from eval.table import DEFAULT_BASE
 from eval.table_rows import order_rows
+from factory.common.dataset_files import MANIFEST
 from factory.common.errors import UserError, first_line
 from factory.common.inside import is_inside
 from factory.common.parquet_bounds import require_bounded_file
@@ -49,6 +50,11 @@ class Dataset:
     def stored(self) -> list[str]:
         """Configs that have files of their own: all but unions."""
         return [name for name in self.names if self.manifest.configs[name].shards]
+
+    @property
+    def generated(self) -> list[str]:
+        """Configs with images that no other config has."""
+        return [name for name in self.stored if self.manifest.configs[name].kind == "set"]
 
     def rows(self, config: str) -> int:
         """Return the number of stored rows of a config, members of a union included."""
@@ -173,7 +179,7 @@ def reading(path: Path, *, without: str = "") -> Iterator[Any]:
         require_bounded_file(path, shown=str(path), without=without)
         with pq.ParquetFile(path) as file:
             yield file
-    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise UserError(f"{path}: cannot be read as Parquet ({first_line(error)})") from None
 
 

@@ -1,17 +1,17 @@
-"""Cost, versions and commands, from the manifest and the runs' settings."""
+"""Cost and versions, from the manifest and the runs' settings."""
 
 from __future__ import annotations
 
 import math
-import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from eval.report_page import text
+from eval.report_page.commands import commands
 from eval.report_page.dataset import Dataset
 from eval.report_page.runs import Run, Runs
-from factory.common.redaction import one_line, redacted
+from eval.sampling import quantity_text
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def facts(dataset: Dataset, runs: Runs, *, order: Sequence[str], own_command: st
         settings={key: text.value(one) for key, one in settings.items() if one not in ("", None)},
         versions=manifest.versions,
         scoring_versions=scoring,
-        commands=_commands(dataset, runs, order, own_command),
+        commands=commands(dataset, runs, order, own_command),
     )
 
 
@@ -88,21 +88,17 @@ def _config(dataset: Dataset, name: str) -> ConfigFacts:
         failed=len(entry.failed),
         again=sum(isinstance(one, int) and one > 0 for one in attempts),
         model=text.name(entry.model or ""),
-        guidance=_quantity(sampling.get("guidance_scale", "")),
-        steps=_quantity(sampling.get("num_inference_steps", "")),
+        guidance=_quantity(sampling, "guidance_scale"),
+        steps=_quantity(sampling, "num_inference_steps"),
         scheduler=text.name(sampling.get("scheduler", "") or ""),
         size=f"{size[0]} \N{MULTIPLICATION SIGN} {size[1]}" if all(size) else "",
         fingerprint=text.name(entry.fingerprint),
     )
 
 
-def _quantity(found: Any) -> str:
-    """Return a setting as text: `7.5`, `uniform 1 to 5`."""
-    if isinstance(found, dict) and len(found) == 1:
-        ((kind, values),) = found.items()
-        if isinstance(values, list) and len(values) == 2:
-            return text.name(f"{kind} {values[0]} to {values[1]}")
-    return text.name(found)
+def _quantity(sampling: Mapping[str, Any], key: str) -> str:
+    found = sampling.get(key)
+    return "" if found is None else text.name(quantity_text(found))
 
 
 def _training(runs: Runs, order: Sequence[str]) -> list[TrainingCost]:
@@ -125,68 +121,3 @@ def _training(runs: Runs, order: Sequence[str]) -> list[TrainingCost]:
                 )
             )
     return found
-
-
-def _commands(
-    dataset: Dataset, runs: Runs, order: Sequence[str], own_command: str
-) -> list[tuple[str, list[str]]]:
-    settings = dataset.manifest.settings
-    flags = ("batch_size", "shard_size", "dtype", "threads", "attempts")
-    fixed = [
-        f"--{key.replace('_', '-')} {shlex.quote(str(settings[key]))}"
-        for key in flags
-        if key in settings
-    ]
-    build = " ".join(["data-factory build OUT/recipes NEW", *fixed])
-    groups = [("Generate the images again, from the stored recipes", [build])]
-    trained = _one_per_row(runs, order)
-    if trained:
-        groups.append(
-            (
-                "Train: the first run of each row; others differ in --seed, or in the dataset",
-                [_train(run) for run in trained],
-            )
-        )
-        groups.append(("Score", list(dict.fromkeys(_score(run) for run in trained))))
-    groups.append(("This report", [own_command]))
-    return [(title, [one_line(redacted(line)) for line in lines]) for title, lines in groups]
-
-
-def _one_per_row(runs: Runs, order: Sequence[str]) -> list[Run]:
-    first: dict[tuple[str, str], Run] = {}
-    for run in sorted(runs.scored, key=lambda one: (one.source, one.seed)):
-        if run.scores.training is not None:
-            first.setdefault((run.row, run.scores.model.architecture), run)
-    return [first[key] for key in sorted(first, key=lambda key: (order.index(key[0]), key[1]))]
-
-
-def _train(run: Run) -> str:
-    """Return the command of a training, from the settings that the run recorded."""
-    training: dict[str, Any] = run.scores.training or {}
-    data = run.data
-    sources = data.get("sources") or [data]
-    words = ["data-factory", "train", *(str(one.get("reference", "DATASET")) for one in sources)]
-    options = {
-        "--config": None if len(sources) > 1 else data.get("config_name"),
-        "--filter": data.get("row_filter"),
-        "--images-per-class": data.get("images_per_class"),
-        "--model": training.get("model"),
-        "--preset": training.get("preset"),
-        "--epochs": (training.get("hyperparameters") or {}).get("epochs"),
-        "--seed": training.get("seed"),
-        "--out": f"runs/{run.folder.name}",
-    }
-    for flag in ("pretrained", "head_only"):
-        if training.get(flag) is True:
-            words.append(f"--{flag.replace('_', '-')}")
-    given = {key: one for key, one in options.items() if one not in (None, "default")}
-    return shlex.join([*words, *(str(word) for pair in given.items() for word in pair)])
-
-
-def _score(run: Run) -> str:
-    real = run.scores.real
-    words = ["data-factory", "score", f"runs/{run.folder.name}", "--real", real.reference]
-    options = {"--split": real.split, "--filter": real.row_filter, "--real-name": real.name}
-    given = {key: one for key, one in options.items() if one is not None}
-    flat = [str(word) for pair in given.items() for word in pair]
-    return shlex.join([*words, *flat, "--save-predictions"])

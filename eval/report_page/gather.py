@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from eval.report_page import (
     calibration,
-    checks,
     classes,
     confusion,
     curves,
     distributions,
+    duplicates,
     headline,
+    margins,
     sheets,
     shortfalls,
     space,
@@ -39,7 +40,7 @@ One = TypeVar("One")
 
 @dataclass(frozen=True)
 class Report:
-    """Plain data of every section; see the module of the same name."""
+    """Plain data of every section, from the modules of this package."""
 
     title: str
     dataset: Dataset
@@ -53,8 +54,8 @@ class Report:
     sheets: sheets.Sheets
     distributions: list[distributions.Column]
     space: space.Space | None
-    duplicates: checks.Duplicates | None
-    lowest: checks.Lowest | None
+    duplicates: duplicates.Duplicates | None
+    lowest: margins.Lowest | None
     facts: fact_section.Facts
     shortfalls: list[shortfalls.Shortfall]
 
@@ -103,7 +104,7 @@ def gather(
         )
         shown = step(sheets.contact_sheets(dataset))
         plot = step(space.space(dataset, scored, real=real, model=model))
-        doubles = step(checks.duplicates(dataset))
+        doubles = step(duplicates.duplicates(dataset))
         facts = step(fact_section.facts(dataset, scored, order=order, own_command=own_command))
         bars = classes.per_class(scored, order=order, base=compared)
         missing = shortfalls.shortfalls(dataset, scored, tables=tables, facts=facts, found=doubles)
@@ -121,7 +122,7 @@ def gather(
             distributions=distributions.distributions(dataset),
             space=plot,
             duplicates=doubles,
-            lowest=checks.lowest(dataset),
+            lowest=margins.lowest(dataset),
             facts=facts,
             shortfalls=[*missing, *_left_out(len(bars), shown)],
         )

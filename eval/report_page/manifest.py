@@ -7,12 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from factory.common.dataset_files import MANIFEST, check_files
 from factory.common.errors import Fault, UserError
 from factory.common.outside import read_json
 from factory.common.program import command
 from factory.data.columns import CONFIG_NAME
-
-MANIFEST = "manifest.json"
 
 
 class _Part(BaseModel):
@@ -87,7 +86,7 @@ def read_manifest(out: Path) -> Manifest:
     """Read the manifest of a dataset.
 
     Raises:
-        UserError: There is none, or it is damaged.
+        UserError: There is none, it is damaged, or a link out of the dataset.
     """
     path = out / MANIFEST
     if not path.is_file():
@@ -95,6 +94,7 @@ def read_manifest(out: Path) -> Manifest:
             f"{out}: no dataset found (it has no {MANIFEST}); name a directory that "
             f"`{command('build')}` wrote"
         )
+    check_files([path], out)
     try:
         return Manifest.model_validate(read_json(path))
     except ValidationError as error:

@@ -11,17 +11,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eval.checkpoint import METRICS
 from eval.scores_file import Scores
 from eval.scores_io import read_scores
 from eval.table_rows import row_name
+from factory.common.dataset_files import check_files
 from factory.common.errors import Fault, UserError
+from factory.common.inside import is_inside
 from factory.common.outside import read_text
+from factory.common.parquet_bounds import require_bounded_file
 from factory.common.program import command
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CONFIG, METRICS, WEIGHTS = "config.yaml", "metrics.csv", "model.safetensors"
 _MAX_EPOCHS, _MAX_BYTES = 10_000, 16_000_000
 _MAX_FILES = 20_000
 
@@ -71,7 +74,8 @@ class Run:
     def predictions(self) -> pa.Table | None:
         """Columns `row`, `label`, `predicted`, `correct`, `probability`; None without the file."""
         path = self.file.with_name(f"{self.file.stem.replace('scores', 'predictions', 1)}.parquet")
-        return _read_predictions(path, self.scores) if path.is_file() else None
+        readable = path.is_file() and is_inside(path, self.folder)
+        return _read_predictions(path, self.scores) if readable else None
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,8 @@ def find_runs(paths: Sequence[Path]) -> Runs:
             raise UserError(f"--runs {path}: not found; name a run folder, or a folder of runs")
         for file in _score_files(path):
             try:
+                if file != path:
+                    check_files([file], file.parent)
                 scores = read_scores(file)
             except UserError as error:
                 found.notes.append(f"Left out: {error}")
@@ -206,8 +212,9 @@ def _read_predictions(path: Path, scores: Scores) -> pa.Table | None:
         ]
     )
     try:
+        require_bounded_file(path, shown=str(path))
         table = pq.read_table(path, columns=schema.names).select(schema.names).cast(schema)
-    except (OSError, ValueError, KeyError, pa.ArrowException):
+    except (UserError, OSError, ValueError, KeyError, pa.ArrowException):
         return None
     whole = table.num_rows == scores.real.num_images and table.num_rows > 0
     if not whole or any(column.null_count for column in table.columns):
@@ -222,6 +229,7 @@ def _read_predictions(path: Path, scores: Scores) -> pa.Table | None:
 def read_metrics(folder: Path) -> list[dict[str, float]]:
     """Return the epochs in a run's `metrics.csv`; empty if it cannot be read."""
     try:
+        check_files([folder / METRICS], folder)
         lines = read_text(folder / METRICS, max_bytes=_MAX_BYTES).splitlines()
         rows = list(csv.DictReader(lines[:_MAX_EPOCHS]))
     except (UserError, csv.Error):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,9 @@ from eval.report_page.dataset import Dataset
 from eval.report_page.thumbnails import SIDE, Thumbnail, thumbnail
 from factory.common.errors import UserError
 from factory.data.columns import INDEX, LABEL
+
+MOST_CHECKED = 24
+"""Near-duplicates, and weakest images, that the page shows."""
 
 MOST_IMAGES, MOST_PER_CONFIG, LEAST_PER_CONFIG = 1600, 120, 12
 
@@ -97,6 +101,17 @@ def make_entry(dataset: Dataset, config: str, row: dict[str, Any], image: Thumbn
     label, names = _label(row), dataset.labels
     name = names[label] if 0 <= label < len(names) else f"label {label}"
     return ImageEntry(image, config, name, {key: text.value(found) for key, found in row.items()})
+
+
+def entries_of(dataset: Dataset, config: str, places: Sequence[int]) -> dict[int, ImageEntry]:
+    """Return some images of a config with their rows, by place."""
+    unique = sorted(set(places))
+    images = dataset.images(config, unique, side=SIDE)
+    rows: list[dict[str, Any]] = dataset.rows_at(config, unique)
+    return {
+        place: make_entry(dataset, config, row, thumbnail(images[place]))
+        for place, row in zip(unique, rows, strict=True)
+    }
 
 
 def _label(row: dict[str, Any]) -> int:

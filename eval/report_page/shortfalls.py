@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from eval.report_page import text
-from eval.report_page.checks import DUPLICATE, Duplicates
 from eval.report_page.dataset import Dataset
+from eval.report_page.duplicates import DUPLICATE, Duplicates
 from eval.report_page.facts import Facts
 from eval.report_page.headline import Line, Table
 from eval.report_page.runs import Runs

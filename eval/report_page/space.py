@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from eval.report_page import text
 from eval.report_page.dataset import Dataset, shrunk
-from eval.report_page.runs import WEIGHTS, Runs
+from eval.report_page.runs import Runs
 from eval.report_page.thumbnails import Sprite, sprite
 from factory.common.errors import UserError
 from factory.common.row_images import read_image
 from factory.data.class_names import find_names
+from factory.models.model_folder import WEIGHTS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 MOST_REAL, MOST_SYNTHETIC, LEAST = 400, 800, 20
 MOST_CONFIGS = 24
 _PIXELS = 16
+_BATCH = 64
 # Enough for the models' input sizes; larger images would fill the memory.
 _SIDE = 256
 REAL = "real"
@@ -206,7 +208,7 @@ def _pixels(images: Sequence[Image]) -> NDArray[np.float64]:
     return np.stack(small).reshape(len(images), -1)
 
 
-def _features(images: Sequence[Image], model: Any, batch: int = 64) -> NDArray[np.float64]:
+def _features(images: Sequence[Image], model: Any) -> NDArray[np.float64]:
     """Return the features before the head, shape (images, D)."""
     import torch
 
@@ -216,8 +218,8 @@ def _features(images: Sequence[Image], model: Any, batch: int = 64) -> NDArray[n
     represent = model.representation("features")
     parts = []
     with torch.inference_mode():
-        for start in range(0, len(images), batch):
-            pixels = torch.stack([transform(image) for image in images[start : start + batch]])
+        for start in range(0, len(images), _BATCH):
+            pixels = torch.stack([transform(image) for image in images[start : start + _BATCH]])
             parts.append(represent(pixels).flatten(1).double().numpy())
     found = np.concatenate(parts)
     if not np.isfinite(found).all() or not np.ptp(found, axis=0).any():

@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 from factory.common.redaction import for_json, for_terminal, one_line
 
@@ -129,9 +129,9 @@ def write_json(document: Any, *, indent: int | None = 2) -> None:
     sys.stdout.write(f"{for_json(document, indent=indent)}\n")
 
 
-def write(text: str = "", *, stream: TextIO | None = None) -> None:
-    """Write a line of results to stdout (or to `stream`)."""
-    (stream or sys.stdout).write(f"{for_terminal(text)}\n")
+def write(text: str = "") -> None:
+    """Write a line of results to stdout."""
+    sys.stdout.write(f"{for_terminal(text)}\n")
 
 
 def launched_as() -> tuple[int, int]:

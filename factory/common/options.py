@@ -227,18 +227,13 @@ def add_rows(
         option(parser, f"--{prefix}{name} {metavar}", text)
 
 
-SKIP_HELP = (
-    "leave out and report unreadable images, images without a row, files in no split, and class "
-    "folders without images"
-)
-
-
 def add_skip_unreadable(parser: argparse._ActionsContainer) -> None:
     """Add --skip-unreadable."""
     option(
         parser,
         "--skip-unreadable",
-        f"{SKIP_HELP} (default: stop)",
+        "leave out and report unreadable images, images without a row, files in no split, and "
+        "class folders without images (default: stop)",
     )
 
 

@@ -81,7 +81,8 @@ def load_any(
         reference: Directory, CSV or Parquet file, or Hub id.
         config_name: None for the default config.
         labelled: Whether images without a class are errors.
-        skip_unreadable: Skip images of an image folder in unsupported formats.
+        skip_unreadable: Skip images of an image folder in unsupported formats, and what
+            `factory.data.left_out.refuse_lost` refuses.
         columns: Columns of images and labels of a CSV file that the user names.
 
     Raises:

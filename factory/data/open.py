@@ -203,7 +203,9 @@ def _plain_path(path: str) -> str:
 def open_rows(
     reference: str, *, config_name: str | None, split: str, skip_unreadable: bool = True
 ) -> tuple[datasets.Dataset, Path | None]:
-    """Open one split of any dataset, with any columns; arguments are those of `open_dataset`.
+    """Open one split of any dataset, with any columns.
+
+    Arguments are those of `open_dataset`, but by default what is not read is only logged.
 
     Returns:
         The rows, images not decoded, and the folder that their paths may point into (see

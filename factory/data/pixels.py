@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import datasets
 
 Fit = Literal["crop", "pad", "squash"]
-FITS: tuple[Fit, ...] = ("crop", "pad", "squash")
 RESAMPLES = ("nearest", "bilinear", "bicubic", "lanczos")
 # Larger arrays are in a memory-mapped file.
 _IN_MEMORY_BYTES = 4 << 30

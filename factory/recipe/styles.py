@@ -71,7 +71,7 @@ STYLES = {
             "a hazy satellite photo",
         ),
         f"{_INSTEAD}: {LOW_ON_EUROSAT} {_STUDY}); 1 to 5: {RANDOM_ON_EUROSAT}; "
-        "measured with the prompt 'an image of a {{class}}'; other generators "
+        "measured with the prompt 'an image of a {class}'; other generators "
         "not measured.",
     ),
     "sketch": Style(

@@ -12,13 +12,14 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from factory.common.dataset_files import MANIFEST
 from factory.common.errors import UserError
 from factory.common.outside import MAX_JSON_BYTES, read_text
 from factory.common.storage import AnyPath, write_text
 from factory.data.columns import CONFIG_NAME
 from factory.shards.settings import FixedSettings
 
-FILE_NAME = "manifest.json"
+FILE_NAME = MANIFEST
 FORMAT: Final = 1
 MAX_SHARDS = 1_000_000
 """Twice the number that fits into the largest accepted manifest."""

@@ -94,23 +94,24 @@ def _million(found: Mapping[str, Any] | None) -> Iterator[str]:
         "several GPUs are the hours on one divided by their number, since processes share only a "
         "counter of shards; only the speed of one GPU is measured.\n"
     )
-    rate = _h200_rate(found)
+    rate = _rate(found)
+    name = found["machine"]["GPU"] if found and rate is not None else "GPU"
     yield "| GPUs | hours | GPU hours |"
     yield "|---:|---:|---:|"
     for count in _GPUS:
         if rate is None:
-            yield f"| {count} H200 | {NOT_MEASURED} | {NOT_MEASURED} |"
+            yield f"| {count} {name} | {NOT_MEASURED} | {NOT_MEASURED} |"
         else:
             hours = _IMAGES / rate / 3600
-            yield f"| {count} H200 | {_number(hours / count)} | {_number(hours)} |"
+            yield f"| {count} {name} | {_number(hours / count)} | {_number(hours)} |"
     yield ""
 
 
-def _h200_rate(found: Mapping[str, Any] | None) -> float | None:
-    """Return the measured images/s of one H200."""
+def _rate(found: Mapping[str, Any] | None) -> float | None:
+    """Return the measured images/s of one GPU."""
     if found is None or found["status"] != "measured" or found["scale"] != "full":
         return None
-    if "H200" not in found["machine"].get("GPU", ""):
+    if "GPU" not in found["machine"]:
         return None
     rates = [one for one in found["figures"] if one["what"] == MILLION_OF]
     return rates[0]["ours"]["median"] if rates else None

@@ -42,9 +42,8 @@ SECTIONS = {
         "and the decoder with the pipeline's own inputs and nothing else; *stock pipeline* is "
         "diffusers with the same batch size and one guidance scale. The limit is the speed at "
         "which the device multiplies large bfloat16 matrices, divided by the operations of an "
-        "image; both are found in the run. Of Stable Diffusion 1.4 the operations are 0.803 TFLOP "
-        "per pass and 2.51 per decoding, 66.8 per image: at 790 TFLOP/s the limit is 11.8 "
-        "images/s.",
+        "image; the run measures the first and counts the second. Of Stable Diffusion 1.4 the "
+        "operations are 0.803 TFLOP per pass and 2.51 per decoding, 66.8 per image.",
         "gpu_generation",
         target="bench-gpu",
     ),

@@ -50,13 +50,11 @@ class Glyph:
     """One digit on a canvas.
 
     Attributes:
-        digit: 0 to 9.
         printed: From a font, not handwritten.
         distance: Signed distance to the stroke's edge in canvas pixels, positive inside;
             float32 (64, 64).
     """
 
-    digit: int
     printed: bool
     distance: Floats
 
@@ -209,4 +207,4 @@ def random_glyph(rng: np.random.Generator, *, digit: int, printed: bool) -> Glyp
         image = hands[rng.integers(len(hands))]
     ink = ndimage.gaussian_filter(_warp(image, rng, printed=printed), 1.0) > 0.42
     distance = ndimage.gaussian_filter(_signed_distance(ink), 0.7)
-    return Glyph(digit, printed, _vary_thickness(distance, rng))
+    return Glyph(printed, _vary_thickness(distance, rng))

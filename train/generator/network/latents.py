@@ -20,6 +20,7 @@ from torch.nn import functional
 from factory.common.whole_files import replace_file
 from train.generator.config import LatentConfig
 
+_BATCH = 2_000
 BASIS_FILE = "latents.safetensors"
 
 
@@ -91,18 +92,16 @@ class PatchBasis:
         return cls(tensors["mean"], tensors["components"], tensors["scale"], patch_size)
 
 
-def save_latents(
-    basis: PatchBasis, images: NDArray[np.uint8], path: Path, *, batch_size: int = 2_000
-) -> None:
+def save_latents(basis: PatchBasis, images: NDArray[np.uint8], path: Path) -> None:
     """Encode images in batches into a float16 file that all processes map; written atomically."""
     side = images.shape[1] // basis.patch_size
     shape = (len(images), len(basis.scale), side, side)
 
     def write(file: Path) -> None:
         latents = np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=shape)
-        for start in range(0, len(images), batch_size):
-            part = torch.from_numpy(np.array(images[start : start + batch_size]))
-            latents[start : start + batch_size] = basis.encode(part).half().numpy()
+        for start in range(0, len(images), _BATCH):
+            part = torch.from_numpy(np.array(images[start : start + _BATCH]))
+            latents[start : start + _BATCH] = basis.encode(part).half().numpy()
         latents.flush()
 
     replace_file(path, write)

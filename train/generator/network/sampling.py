@@ -48,12 +48,11 @@ def generate(
     guidance_scale: float,
     seed: int = 0,
     steps: int = STEPS,
-    batch_size: int = BATCH_SIZE,
 ) -> NDArray[np.uint8]:
     """Generate one image per prompt, uint8 (N, size, size, 3); image i has seed `seed + i`."""
     batches = []
-    for start in range(0, len(prompts), batch_size):
-        part = list(prompts[start : start + batch_size])
+    for start in range(0, len(prompts), BATCH_SIZE):
+        part = list(prompts[start : start + BATCH_SIZE])
         generators = [torch.Generator().manual_seed(seed + start + i) for i in range(len(part))]
         generated = pipeline(
             part,

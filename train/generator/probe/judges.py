@@ -60,10 +60,10 @@ def _shifted(images: Tensor, rng: np.random.Generator) -> Tensor:
     return padded[:, :, top : top + IMAGE_SIZE, left : left + IMAGE_SIZE]
 
 
-def fit_network(labelled: LabelledImages, *, epochs: int, seed: int = 0) -> nn.Module:
+def fit_network(labelled: LabelledImages, *, epochs: int) -> nn.Module:
     """Train the small network on labelled 32-pixel images; batches are shifted slightly."""
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
     network = _network(int(labelled.labels.max()) + 1)
     images, labels = as_input(labelled.images), torch.from_numpy(labelled.labels)
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.02)
@@ -101,10 +101,10 @@ def _rendered(count: int, *, start: int) -> LabelledImages:
     return LabelledImages(np.stack([image for image, _ in pairs]), labels)
 
 
-def train_judge(*, images: int = JUDGE_IMAGES, epochs: int = 10) -> tuple[nn.Module, Score]:
+def train_judge() -> tuple[nn.Module, Score]:
     """Train the judge on rendered digits of all domains; also return its own score."""
-    judge = fit_network(_rendered(images, start=0), epochs=epochs)
-    return judge, score(judge, _rendered(JUDGE_CHECK, start=images))
+    judge = fit_network(_rendered(JUDGE_IMAGES, start=0), epochs=10)
+    return judge, score(judge, _rendered(JUDGE_CHECK, start=JUDGE_IMAGES))
 
 
 def real_digits() -> LabelledImages:
