@@ -75,15 +75,13 @@ class Chart:
     lines: list[PlottedLine]
 
 
-def ticks(low: float, high: float) -> list[float]:
-    """Return round values from `low` to `high`."""
+def ticks(low: float, high: float, most: int = _MOST_TICKS) -> list[float]:
+    """Return round values from `low` to `high`: at most `most` steps."""
     span = high - low
     if span <= 0 or not math.isfinite(span):
         return [low]
-    step = 10 ** math.floor(math.log10(span / _MOST_TICKS))
-    step = next(
-        step * factor for factor in (1, 2, 2.5, 5, 10) if span / (step * factor) <= _MOST_TICKS
-    )
+    step = 10 ** math.floor(math.log10(span / most))
+    step = next(step * factor for factor in (1, 2, 2.5, 5, 10) if span / (step * factor) <= most)
     first = math.ceil(low / step - 1e-9)
     return [round(place * step, 10) for place in range(first, math.floor(high / step + 1e-9) + 1)]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from eval.report_page import text
 from eval.report_page.charts import ticks
-from eval.report_page.checks import DUPLICATE_OF
+from eval.report_page.duplicates import DUPLICATE_OF
 from eval.viewer.rows import RowNumbers, Rows
 from factory.data.columns import (
     ATTEMPT,
