@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.model_files import load_model
 from eval.scores_file import MAX_SECONDS, ModelFacts, Preprocessing
 from eval.scoring_mode import Scoring, set_modes
+from eval.timm_models import load_model
 from factory.common.dataset_files import check_files
 from factory.common.errors import UserError
-from factory.common.outside import read_text, read_yaml
+from factory.common.untrusted_files import read_text, read_yaml
 from factory.common.whole_files import sha256
 from factory.data.sampling_record import held_out_kind
 from factory.models.model_folder import WEIGHTS

@@ -19,7 +19,7 @@ from factory.common.console import progress
 from factory.common.devices import find_device, reporting_lack_of_memory
 from factory.common.errors import UserError
 from factory.common.image_bytes import ImageFault, opened_image
-from factory.common.machine import cores_per_process
+from factory.common.resources import cores_per_process
 from factory.common.row_images import UnreadableImage
 from factory.common.storage import at_home
 from factory.data.pixels import Fit

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from eval.fit import make_transform
 from eval.labels import missing_names
-from eval.model_files import load_model, preprocessing_of
 from eval.predict import finite, pad, prepared
 from eval.score import set_precision
 from eval.scores_file import Preprocessing
+from eval.timm_models import load_model, preprocessing_of
 from factory.common.console import progress
 from factory.common.devices import reporting_lack_of_memory, this_process
 from factory.common.errors import UserError, first_line

@@ -21,9 +21,9 @@ from eval.onnx_checks import checked_model
 from eval.onnx_session import OnnxModel
 from eval.scores_file import ModelFacts, Preprocessing
 from factory.common.errors import UserError
-from factory.common.outside import parse_json
 from factory.common.program import NAME, command
-from factory.common.score_file import Share
+from factory.common.scores_for_cards import Share
+from factory.common.untrusted_files import parse_json
 from factory.models.model_config import Name, PreprocessingConfig
 
 FORMAT: Literal["data-factory/classifier"] = "data-factory/classifier"

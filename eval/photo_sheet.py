@@ -16,9 +16,9 @@ from PIL import Image, ImageDraw
 from eval.answers import NONE, is_rejected
 from eval.classifier import Answer
 from eval.photos import Photo
-from factory.common.machine import cores_per_process
 from factory.common.plot_text import PlotFont, plot_font
 from factory.common.redaction import cut_line
+from factory.common.resources import cores_per_process
 from factory.common.whole_files import replace_file
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}

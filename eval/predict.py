@@ -17,7 +17,7 @@ from eval.fit import Transform
 from factory.common.console import progress
 from factory.common.devices import reporting_lack_of_memory
 from factory.common.errors import UserError
-from factory.common.machine import cores_per_process
+from factory.common.resources import cores_per_process
 from factory.common.row_images import read_hashed
 from factory.data.open import OpenedDataset
 from factory.data.readable import listing_unreadable

@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from eval.scoring_mode import STANDARD, BatchNorm, Scoring
-from factory.common.score_file import Count, Name, Share
+from factory.common.scores_for_cards import Count, Name, Share
 from factory.data.pixels import Fit
 
 FORMAT: Literal["data-factory/scores"] = "data-factory/scores"

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from eval.scores_file import FORMAT, FORMAT_VERSION, Scores
 from factory.common.errors import Fault, UserError
-from factory.common.outside import read_json
 from factory.common.program import command
+from factory.common.untrusted_files import read_json
 from factory.common.whole_files import replace_text
 
 # Matches a list without nested lists or objects. JSON strings have no raw line breaks, so a break

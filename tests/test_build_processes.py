@@ -31,8 +31,8 @@ from factory.builder.launcher import _pass_on, end_with_launcher
 from factory.builder.processes import Choice, check_devices, choose_processes
 from factory.cli.main import main
 from factory.common.errors import Failure, UserError
-from factory.common.last_words import FOLDER, LastWords, leave
-from factory.common.machine import cores
+from factory.common.process_messages import FOLDER, LastWords, leave
+from factory.common.resources import cores
 from factory.common.stop_signals import Stopped
 from factory.models.embedded import EMBEDDED_STEPS
 from factory.recipe.library import load_recipe
@@ -378,7 +378,7 @@ def test_processes_do_not_share_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_limits_of_containers_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from factory.common import machine as limits
+    from factory.common import resources as limits
 
     monkeypatch.setattr(limits, "_CGROUP", tmp_path)
     monkeypatch.setattr(limits, "_OWN_GROUPS", tmp_path / "none")
@@ -418,7 +418,7 @@ def test_the_smallest_limit_of_the_groups_above_a_process_counts(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from factory.common import machine as limits
+    from factory.common import resources as limits
 
     monkeypatch.setattr(limits, "_CGROUP", tmp_path)
     monkeypatch.setattr(limits, "_OWN_GROUPS", tmp_path / "own")

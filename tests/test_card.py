@@ -20,11 +20,11 @@ from PIL import Image
 from factory.builder.build import build
 from factory.card import header as card_header
 from factory.card import page
-from factory.card.derived import publish
 from factory.card.images import write_images
 from factory.card.licences import licence_fields
 from factory.card.page import _HUB_NOTES, REPLACED, at_home, facts
 from factory.card.plots import plot_distributions, spreads
+from factory.card.reader_files import publish
 from factory.cli.main import main
 from factory.common.errors import UserError
 from factory.inspection.verify import verify_set

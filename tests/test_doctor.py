@@ -13,7 +13,7 @@ from quick_python import python
 
 from factory.cli.main import main
 from factory.common.errors import UserError
-from factory.inspection import machine
+from factory.inspection import doctor
 from factory.inspection.batch_sizes import measure_batch_sizes
 
 
@@ -68,7 +68,7 @@ def test_the_hub_says_who_and_which_rights(either_hub: LocalHub, tmp_path: Path)
     ],
 )
 def test_rights_of_tokens(token: dict[str, object], write: bool | None) -> None:
-    assert machine._may_write(token) is write
+    assert doctor._may_write(token) is write
 
 
 def test_batches_of_the_embedded_model_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,7 +104,7 @@ def test_batches_end_where_memory_does(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_prevents_a_build_is_a_problem(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "_LIBRARIES", (*machine._LIBRARIES, "no-such-library"))
+    monkeypatch.setattr(doctor, "_LIBRARIES", (*doctor._LIBRARIES, "no-such-library"))
     assert main(["doctor"]) == 1
     said = capsys.readouterr().out
     assert "problem: no-such-library is not installed" in said
@@ -118,17 +118,17 @@ def test_a_mistyped_model_is_a_usage_error() -> None:
 
 
 def test_limits_of_the_container_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "cores", lambda: 3)
-    monkeypatch.setattr(machine, "free_memory", lambda: 2**19)
-    monkeypatch.setattr(machine, "memory_limit", lambda: 2**20)
-    found = machine.examine()
+    monkeypatch.setattr(doctor, "cores", lambda: 3)
+    monkeypatch.setattr(doctor, "free_memory", lambda: 2**19)
+    monkeypatch.setattr(doctor, "memory_limit", lambda: 2**20)
+    found = doctor.examine()
     assert found["device"]["cores"] == 3
     assert (found["memory"]["available"], found["memory"]["total"]) == (2**19, 2**20)
 
 
 _PRINT_CACHES = """
 import datasets.config, huggingface_hub.constants, torch.hub
-from factory.inspection.machine import cache_folders
+from factory.inspection.doctor import cache_folders
 
 hub, rows = huggingface_hub.constants.HF_HUB_CACHE, datasets.config.HF_DATASETS_CACHE
 torch = torch.hub.get_dir().removesuffix("/hub")
@@ -163,8 +163,8 @@ def test_missing_extras_come_with_the_command(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = ["torch>=2", "no-such-lora>=1; extra == 'lora'", "torch>=2; extra == 's3'"]
-    monkeypatch.setattr(machine, "_requirements", lambda: [*lines, "gone; extra == 'dev'"])
-    assert machine.missing_extras() == {"lora": ["no-such-lora"]}
+    monkeypatch.setattr(doctor, "_requirements", lambda: [*lines, "gone; extra == 'dev'"])
+    assert doctor.missing_extras() == {"lora": ["no-such-lora"]}
     main(["doctor"])
     assert "extra, lora" in (said := capsys.readouterr().out)
     assert "pip install 'data-factory[lora]'" in said

@@ -31,7 +31,7 @@ from overlap import SETTINGS, measured
 from factory.builder.build import build
 from factory.builder.markers import list_markers
 from factory.builder.ranks import Ranks
-from factory.common.inside import WORKING
+from factory.common.local_paths import WORKING
 from factory.common.stop_signals import Stopped, stopping_on_signals
 from factory.recipe.library import load_recipe
 

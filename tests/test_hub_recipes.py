@@ -18,7 +18,7 @@ from recipe_texts import BASE
 from factory.builder.build import build
 from factory.builder.jobs import make_jobs, require_same_as_begun
 from factory.common.errors import Failure, UserError
-from factory.hub.place import HubPlace, parse_reference, place_of
+from factory.hub.recipe_references import HubPlace, parse_reference, place_of
 from factory.recipe.paths import packaged_dir
 from factory.shards.manifest import read_manifest
 from factory.sharing.recipe_folder import share_folder

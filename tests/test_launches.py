@@ -24,7 +24,7 @@ from factory.builder.report import Part
 from factory.cli.main import main as factory_main
 from factory.common.console import log
 from factory.common.errors import UserError
-from factory.common.launch import launcher
+from factory.common.launch_environment import launcher
 from train.cli import main as train_main
 from train.environment import join_launch
 

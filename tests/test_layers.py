@@ -17,7 +17,9 @@ FACES = {
         "adapter_files classifier clip embedded folder_configs instruct model_config model_folder "
         "model_size presets scheduler_families small_stem variants"
     ),
-    "hub": "changes client download errors ids place publish refs session small_files upload",
+    "hub": (
+        "changes client download errors ids publish recipe_references refs session small_files upload"
+    ),
     "data": (
         "class_names columns folder_level image_folder image_table label_map label_options "
         "left_out marks open pixels readable row_counts row_filter row_subsets sampling_record"
@@ -29,13 +31,13 @@ FACES = {
     ),
     "planner": "cost cut_prompts plan sampling_summary",
     "shards": (
-        "directory fence generations hub_limits layout manifest parquet repair settings stamp"
+        "directory generations hub_limits layout manifest parquet plan_check repair settings stamp"
     ),
     "renderer": "contact_sheet diffusers_renderer flaws out_of_memory pool",
-    "card": "derived header licences page scores",
+    "card": "header licences page reader_files scores",
     "builder": "build jobs launcher markers partial_shards processes ranks tidy",
     "gates": "base choice class_margin clip_score duplicates judge marked rounds run safety",
-    "inspection": "batch_sizes diff machine preview replay status verify",
+    "inspection": "batch_sizes diff doctor preview replay status verify",
     "sharing": "pull_recipes push_dataset push_recipes",
     "cli": "arguments main",
 }

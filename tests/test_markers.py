@@ -17,7 +17,7 @@ from factory.builder.start import Start
 from factory.builder.task_queue import LaunchBoard, Worklist
 from factory.cli.main import main
 from factory.common.errors import Failure
-from factory.common.inside import OLD_CLAIMS, WORKING
+from factory.common.local_paths import OLD_CLAIMS, WORKING
 from factory.renderer.pool import Renderers
 from factory.shards.generations import Generation, newest
 from factory.shards.manifest import ShardEntry

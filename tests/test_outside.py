@@ -25,10 +25,10 @@ from eval.study.spec import read_study
 from factory.card.header import with_exact_files
 from factory.cli.main import main
 from factory.common.errors import FactoryError, UserError
-from factory.common.inside import foreign_files, is_inside
+from factory.common.local_paths import foreign_files, is_inside
 from factory.common.markup import cell, code, table_cell
-from factory.common.outside import read_json, read_yaml
-from factory.common.score_file import read_score_file
+from factory.common.scores_for_cards import read_score_file
+from factory.common.untrusted_files import read_json, read_yaml
 from factory.common.whole_files import replace_text
 from factory.distributions.caption_texts import captions_of
 from factory.distributions.captions import CaptionSource
@@ -195,7 +195,7 @@ def test_a_model_is_checked_whatever_the_case_of_its_source(
     (tmp_path / "config.json").write_text(json.dumps(config))
     save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
     is_hub = source.lower() != "local-dir"
-    for module in ("train.model", "eval.model_files"):
+    for module in ("train.model", "eval.timm_models"):
         monkeypatch.setattr(f"{module}.fetch_model", lambda _: (tmp_path, "0" * 40))
     monkeypatch.setattr(timm, "create_model", lambda *_, **__: pytest.fail("timm was called"))
     name = f"{source}:{'org/x' if is_hub else tmp_path}"

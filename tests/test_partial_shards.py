@@ -18,7 +18,7 @@ from factory.builder import partial_shards
 from factory.builder.build import BuildReport, build
 from factory.builder.partial_shards import PartialShards
 from factory.builder.tidy import tidy
-from factory.common.inside import WORKING
+from factory.common.local_paths import WORKING
 from factory.common.stop_signals import Stopped
 from factory.inspection.status import status
 from factory.inspection.verify import verify_set

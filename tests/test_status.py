@@ -17,7 +17,7 @@ from factory.builder.build import build
 from factory.builder.markers import Markers
 from factory.cli import status as command
 from factory.common.errors import UserError
-from factory.common.inside import WORKING
+from factory.common.local_paths import WORKING
 from factory.inspection.status import Status, status
 from factory.planner.plan import ImageSpec
 

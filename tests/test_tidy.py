@@ -16,7 +16,7 @@ from damaged_sets import manifest_of
 from sleep_parts import leave_over
 
 from factory.builder.build import build
-from factory.card.derived import publish
+from factory.card.reader_files import publish
 from factory.cli.main import main
 from factory.common.errors import Failure, UserError
 from factory.gates.duplicates import NearDuplicates

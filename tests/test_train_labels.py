@@ -14,7 +14,7 @@ from datasets import ClassLabel, Dataset, Features, Image, List
 from PIL import Image as PilImage
 from test_train import read_metrics
 
-from eval.model_files import load_model
+from eval.timm_models import load_model
 from factory.common.errors import UserError
 from factory.data.open import open_dataset
 from train.run import TrainOptions, train

@@ -22,7 +22,7 @@ from factory.builder.build import BuildReport, build
 from factory.builder.markers import Markers, list_markers
 from factory.cli.main import main
 from factory.common.errors import Failure, UserError
-from factory.common.inside import WORKING
+from factory.common.local_paths import WORKING
 from factory.common.storage import open_path, write_bytes
 from factory.recipe.library import load_recipe
 from factory.renderer.pool import Renderers

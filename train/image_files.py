@@ -20,7 +20,7 @@ from PIL import Image
 
 from factory.common.console import progress
 from factory.common.errors import UserError
-from factory.common.machine import cores_per_process
+from factory.common.resources import cores_per_process
 from factory.common.row_images import image_sha256, read_hashed, skipping_advised
 from factory.data.open import OpenedDataset
 from factory.data.pixels import border_colour, fitted, resized

@@ -7,9 +7,9 @@ from typing import Any
 
 from factory.common.errors import UserError
 from factory.common.markup import cell, code, table_cell
-from factory.common.outside import read_json, read_yaml
-from factory.common.score_file import ScoreFile, read_score_file
+from factory.common.scores_for_cards import ScoreFile, read_score_file
 from factory.common.text import some
+from factory.common.untrusted_files import read_json, read_yaml
 from factory.common.whole_files import sha256
 from factory.data.sampling_record import held_out_kind
 from factory.models.small_stem import LOADING, SUFFIX

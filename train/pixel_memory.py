@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory.common.errors import UserError
-from factory.common.machine import free_memory
+from factory.common.resources import free_memory
 from factory.common.text import plural, size
 from train.config import Pixels
 from train.run_folder import CONFIG, read_config

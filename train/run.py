@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from factory.common.devices import reporting_lack_of_memory
 from factory.common.errors import UserError
-from factory.common.machine import cores_per_process
+from factory.common.resources import cores_per_process
 from factory.data.sampling_record import held_out_kind
 from train.architectures import timm_name
 from train.choices import (

@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 from factory.common.errors import UserError
-from factory.common.outside import read_yaml
+from factory.common.untrusted_files import read_yaml
 from factory.common.whole_files import replace_text
 
 CONFIG = "config.yaml"

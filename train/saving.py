@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from factory.common.errors import UserError
-from factory.common.inside import is_inside
+from factory.common.local_paths import is_inside
 from factory.common.whole_files import replace_file, replace_text
 from factory.models.model_config import SEVERAL_LABELS
 from train.config import RunConfig

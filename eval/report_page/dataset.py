@@ -18,7 +18,7 @@ from eval.table import DEFAULT_BASE
 from eval.table_rows import order_rows
 from factory.common.dataset_files import MANIFEST
 from factory.common.errors import UserError, first_line
-from factory.common.inside import is_inside
+from factory.common.local_paths import is_inside
 from factory.common.parquet_bounds import require_bounded_file
 from factory.common.program import command
 from factory.common.row_images import read_image

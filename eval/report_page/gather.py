@@ -26,8 +26,8 @@ from eval.report_page.runs import Runs, find_runs
 from eval.table import DEFAULT_BASE
 from factory.common.console import progress
 from factory.common.errors import UserError
-from factory.common.inside import is_inside
-from factory.common.outside import read_yaml
+from factory.common.local_paths import is_inside
+from factory.common.untrusted_files import read_yaml
 
 if TYPE_CHECKING:
     from eval.real import RealImages

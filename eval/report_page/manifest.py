@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from factory.common.dataset_files import MANIFEST, check_files
 from factory.common.errors import Fault, UserError
-from factory.common.outside import read_json
 from factory.common.program import command
+from factory.common.untrusted_files import read_json
 from factory.data.columns import CONFIG_NAME
 
 

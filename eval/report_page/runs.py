@@ -17,10 +17,10 @@ from eval.scores_io import read_scores
 from eval.table_rows import row_name
 from factory.common.dataset_files import check_files
 from factory.common.errors import Fault, UserError
-from factory.common.inside import is_inside
-from factory.common.outside import read_text
+from factory.common.local_paths import is_inside
 from factory.common.parquet_bounds import require_bounded_file
 from factory.common.program import command
+from factory.common.untrusted_files import read_text
 
 if TYPE_CHECKING:
     import pyarrow as pa

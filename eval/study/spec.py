@@ -16,8 +16,8 @@ from pydantic import (
 )
 
 from factory.common.errors import Fault, UserError
-from factory.common.outside import read_yaml
 from factory.common.program import command
+from factory.common.untrusted_files import read_yaml
 
 ScoringName = Literal["test-batch", "dropout", "best-on-test", "as-code"]
 Setting = Literal[

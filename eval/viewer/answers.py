@@ -20,8 +20,8 @@ from eval.viewer.rows import Rows, open_rows
 from eval.viewer.selection import Query, Selector
 from factory.common.dataset_files import MARKS
 from factory.common.errors import UserError
-from factory.common.outside import parse_json
 from factory.common.program import command
+from factory.common.untrusted_files import parse_json
 from factory.data.columns import DIFFERENCE_HASH, INDEX, LABEL, PROMPT, RECIPE
 
 PAGE_ROWS, MOST_ROWS, MOST_BESIDE = 60, 300, 5

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from eval.viewer.rows import Rows
 from factory.common.errors import UserError
-from factory.common.inside import is_inside
+from factory.common.local_paths import is_inside
 from factory.common.options import made
 from factory.data.columns import CONFIG_NAME, INDEX, RECIPE
 from factory.data.marks import Mark, read_marks, write_marks

@@ -21,8 +21,8 @@ from urllib.parse import parse_qsl, urlsplit
 from eval import report_page
 from eval.viewer.answers import Viewer
 from factory.common.errors import UserError
-from factory.common.outside import parse_json
 from factory.common.redaction import for_json
+from factory.common.untrusted_files import parse_json
 
 HOSTS = ("127.0.0.1", "localhost")
 _FOLDER = Path(__file__).with_name("page")

@@ -26,9 +26,9 @@ from factory.planner.sampling_summary import sampling_line
 from factory.recipe.model_checks import require_used_guidance
 from factory.recipe.resolved import ResolvedRecipe
 from factory.renderer.pool import RendererFactory, Renderers, pipeline_settings, text_encoders
-from factory.shards.fence import has_changed, plan_hash
 from factory.shards.generations import Generation, newest
 from factory.shards.manifest import Manifest
+from factory.shards.plan_check import has_changed, plan_hash
 from factory.shards.settings import BuildSettings
 
 __all__ = ["BuildOptions", "BuildReport", "Part", "build"]

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 
 from factory.builder.jobs import Job
 from factory.builder.prepare import merged_versions
-from factory.card.derived import publish
+from factory.card.reader_files import publish
 from factory.common.errors import Failure
 from factory.common.storage import AnyPath
 from factory.shards.directory import Look
-from factory.shards.fence import Fence
 from factory.shards.generations import Generation, latest, newest, replace
 from factory.shards.manifest import ConfigEntry, ShardEntry
+from factory.shards.plan_check import Fence
 
 Shards = Mapping[str, Sequence[ShardEntry]]
 """Shards by config, in order."""

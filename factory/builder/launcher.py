@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.common.errors import Failure
-from factory.common.last_words import FOLDER, read_all
+from factory.common.process_messages import FOLDER, read_all
 from factory.common.program import own_words
 from factory.common.stop_signals import Stopped, stopping_on_signals
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from factory.common.errors import Failure
-from factory.common.inside import WORKING
+from factory.common.local_paths import WORKING
 from factory.common.storage import AnyPath, entries, is_local, remove_if_empty, write_bytes
 from factory.shards.manifest import Manifest
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from factory.builder.rows import GrowingRows, ShardRows
-from factory.common.inside import WORKING
+from factory.common.local_paths import WORKING
 from factory.common.storage import AnyPath, entries
 from factory.shards.layout import file_of, number_of
 from factory.shards.manifest import Manifest

@@ -14,7 +14,7 @@ from factory.builder.grow import add_columns
 from factory.builder.jobs import Job, adopt_counts
 from factory.builder.markers import list_markers
 from factory.builder.start import Start
-from factory.card.derived import name_files, publish
+from factory.card.reader_files import name_files, publish
 from factory.common import console
 from factory.common.devices import device_name
 from factory.common.errors import Failure
@@ -22,11 +22,11 @@ from factory.common.storage import AnyPath
 from factory.common.version import library_versions
 from factory.data.columns import features
 from factory.shards.directory import Look, open_set
-from factory.shards.fence import Fence, plan_hash
 from factory.shards.generations import Generation, replace
 from factory.shards.hub_limits import warn_of_many_shards
 from factory.shards.layout import first_name, present_shards, total_shards
 from factory.shards.manifest import ConfigEntry, Manifest
+from factory.shards.plan_check import Fence, plan_hash
 from factory.shards.settings import BuildSettings, FixedSettings, fix, warn_of_padding
 
 

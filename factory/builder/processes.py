@@ -11,7 +11,7 @@ from factory.builder.jobs import Job, make_jobs
 from factory.builder.prepare import State, judge, look_at
 from factory.common.devices import on_cpus
 from factory.common.errors import UserError
-from factory.common.machine import cores, free_memory
+from factory.common.resources import cores, free_memory
 from factory.common.storage import answering, open_path
 from factory.common.text import plural
 from factory.planner.cost import estimate

@@ -17,8 +17,8 @@ from factory.builder.rows import (
 from factory.common.errors import Failure
 from factory.common.storage import AnyPath
 from factory.renderer.pool import Renderers
-from factory.shards.fence import Fence
 from factory.shards.parquet import Shard, read_shard
+from factory.shards.plan_check import Fence
 from factory.shards.repair import Candidates, Found
 from factory.shards.settings import FixedSettings
 

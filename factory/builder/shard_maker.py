@@ -14,11 +14,11 @@ from factory.common import console
 from factory.common.storage import AnyPath
 from factory.data.columns import features
 from factory.renderer.pool import Renderers
-from factory.shards.fence import Fence
 from factory.shards.generations import Generation
 from factory.shards.layout import file_at, first_name, is_counted, names_from
 from factory.shards.manifest import ShardEntry
 from factory.shards.parquet import write_shard
+from factory.shards.plan_check import Fence
 from factory.shards.repair import Candidates, Found, assess
 from factory.shards.stamp import Stamp
 

@@ -15,8 +15,8 @@ from itertools import islice
 
 from factory.builder.markers import left_over_markers, remove_empty_folders
 from factory.builder.partial_shards import left_over_partial_shards
-from factory.card.derived import publish
-from factory.common.inside import OLD_CLAIMS, STAGES, require_own
+from factory.card.reader_files import publish
+from factory.common.local_paths import OLD_CLAIMS, STAGES, require_own
 from factory.common.storage import (
     ASIDE,
     TEMPORARY,

@@ -10,7 +10,7 @@ from typing import Any
 from factory.card.facts import title
 from factory.card.licences import licence_fields
 from factory.common.errors import UserError
-from factory.common.outside import parse_yaml
+from factory.common.untrusted_files import parse_yaml
 from factory.shards.layout import is_counted
 from factory.shards.manifest import Manifest
 from factory.shards.parquet import DATA, fingerprint

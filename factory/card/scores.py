@@ -12,10 +12,10 @@ from pydantic import ValidationError
 
 from factory.common.errors import UserError
 from factory.common.frozen import Frozen
-from factory.common.outside import read_json
 from factory.common.program import command
-from factory.common.score_file import Count, Name, Share, TrainedOn, read_score_file
+from factory.common.scores_for_cards import Count, Name, Share, TrainedOn, read_score_file
 from factory.common.storage import AnyPath, write_text
+from factory.common.untrusted_files import read_json
 from factory.shards.manifest import Manifest
 from factory.shards.parquet import fingerprint
 

@@ -17,7 +17,7 @@ from factory.cli.arguments import (
 from factory.cli.build_result import kept_reported, plain, summarize
 from factory.common import console
 from factory.common.errors import Failure, UserError
-from factory.common.launch import launcher
+from factory.common.launch_environment import launcher
 from factory.common.options import (
     add_batch_size,
     add_device,

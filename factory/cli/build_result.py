@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from factory.common import console
 from factory.common.errors import FactoryError
-from factory.common.launch import launcher
+from factory.common.launch_environment import launcher
 from factory.common.text import plural
 from factory.recipe.styles import RECOMMENDED
 

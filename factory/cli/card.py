@@ -27,10 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Write the card."""
-    from factory.card.derived import publish
     from factory.card.page import FILE_NAME
+    from factory.card.reader_files import publish
     from factory.card.scores import keep, kept_scores
-    from factory.common.inside import require_own
+    from factory.common.local_paths import require_own
     from factory.common.storage import is_local, open_path
     from factory.shards.generations import newest
 

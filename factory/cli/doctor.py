@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: The model cannot be loaded.
     """
-    from factory.inspection.machine import examine
+    from factory.inspection.doctor import examine
 
     found = examine()
     sizes = None

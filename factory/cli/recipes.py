@@ -11,7 +11,7 @@ from factory.common.errors import UserError
 from factory.common.options import PUSH_FIELDS, add_dry_run, add_json, add_publication, option
 from factory.common.program import command
 from factory.common.text import plural
-from factory.hub.place import is_hub_reference, place_of
+from factory.hub.recipe_references import is_hub_reference, place_of
 from factory.recipe.library import list_recipes, load_recipe
 from factory.recipe.paths import find_recipe, recipe_files
 

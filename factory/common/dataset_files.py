@@ -5,9 +5,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from factory.common.errors import UserError
-from factory.common.inside import is_inside
-from factory.common.outside import parse_yaml, read_json, read_text, read_yaml
+from factory.common.local_paths import is_inside
 from factory.common.text import suggest
+from factory.common.untrusted_files import parse_yaml, read_json, read_text, read_yaml
 
 _CARD = "README.md"
 _CARD_FILE = ".huggingface.yaml"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from factory.common.console import log
 from factory.common.errors import Failure, UserError, first_line
-from factory.common.launch import launcher
-from factory.common.machine import default_threads
+from factory.common.launch_environment import launcher
+from factory.common.resources import default_threads
 
 if TYPE_CHECKING:
     import torch

@@ -16,7 +16,7 @@ from typing import TextIO
 
 from factory.common.console import close_bars
 from factory.common.errors import FactoryError, PeerFailure, UserError
-from factory.common.last_words import LastWords, leave
+from factory.common.process_messages import LastWords, leave
 from factory.common.redaction import for_terminal
 from factory.common.text import cut
 
@@ -49,7 +49,7 @@ def run_main(main: Callable[[], int | None]) -> None:
     """Run `main` and exit: 0 success, 1 failure, 2 usage error, 128 + a signal number.
 
     A process that was started by another one of this project leaves its last message to that one,
-    which prints one message for all; see `factory.common.last_words`.
+    which prints one message for all; see `factory.common.process_messages`.
     """
     _open_streams()
     sys.argv[1:] = [_at_home(word) for word in sys.argv[1:]]

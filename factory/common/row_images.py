@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError
 from factory.common.image_bytes import LARGE_PIXELS, ImageFault, decode, header
-from factory.common.inside import is_inside
+from factory.common.local_paths import is_inside
 from factory.common.redaction import cut_line
 
 if TYPE_CHECKING:

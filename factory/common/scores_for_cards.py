@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from factory.common.errors import UserError
-from factory.common.outside import read_json
 from factory.common.program import command
+from factory.common.untrusted_files import read_json
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Name = Annotated[str, Field(max_length=1000)]

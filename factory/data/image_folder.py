@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from factory.common.errors import UserError
 from factory.common.image_bytes import INSTALL_HEIC, reads_heic
-from factory.common.inside import is_inside
+from factory.common.local_paths import is_inside
 from factory.common.text import plural
 from factory.data.image_classes import class_depth, is_split
 from factory.data.row_counts import shortened

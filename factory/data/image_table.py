@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import Fault, UserError
-from factory.common.inside import is_inside
-from factory.common.outside import read_text
+from factory.common.local_paths import is_inside
 from factory.common.redaction import cut_line
+from factory.common.untrusted_files import read_text
 from factory.data.image_classes import SPLITS
 
 if TYPE_CHECKING:

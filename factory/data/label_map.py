@@ -12,8 +12,8 @@ from pathlib import Path
 import yaml
 
 from factory.common.errors import Fault, UserError
-from factory.common.outside import MAX_YAML_BYTES, read_text
 from factory.common.text import some
+from factory.common.untrusted_files import MAX_YAML_BYTES, read_text
 from factory.common.yaml_reader import parse
 from factory.data.class_names import SPELLING, plain
 

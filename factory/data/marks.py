@@ -11,7 +11,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from factory.common.errors import Fault, UserError
-from factory.common.outside import read_text
+from factory.common.untrusted_files import read_text
 from factory.common.whole_files import replace_text
 from factory.data.columns import CONFIG_NAME, INDEX, RECIPE
 

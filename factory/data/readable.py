@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from factory.common.console import log, progress
 from factory.common.errors import UserError
-from factory.common.machine import cores_per_process
+from factory.common.resources import cores_per_process
 from factory.common.row_images import SKIPPING, UnreadableImage, read_image
 
 if TYPE_CHECKING:

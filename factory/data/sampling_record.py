@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from factory.common.dataset_files import MANIFEST
 from factory.common.errors import UserError
-from factory.common.inside import is_inside
-from factory.common.outside import read_json
+from factory.common.local_paths import is_inside
+from factory.common.untrusted_files import read_json
 from factory.data.open import OpenedDataset
 
 HeldOutKind = Literal["synthetic", "training"]

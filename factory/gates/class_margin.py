@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError
-from factory.common.outside import read_json
 from factory.common.text import some
+from factory.common.untrusted_files import read_json
 from factory.common.whole_files import sha256
 from factory.data.class_names import find_names
 from factory.data.columns import LABEL

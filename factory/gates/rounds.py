@@ -16,7 +16,7 @@ from pathlib import Path
 from factory.builder.build import build
 from factory.common.dataset_files import ROUNDS
 from factory.common.errors import UserError
-from factory.common.outside import read_json
+from factory.common.untrusted_files import read_json
 from factory.common.whole_files import replace_text
 from factory.data.columns import INDEX
 from factory.gates.choice import By, ClassChoice, Wanted, by_class, choose, read_measured

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.common import console
 from factory.common.errors import UserError
-from factory.common.inside import require_own
+from factory.common.local_paths import require_own
 from factory.common.program import command
 from factory.data.columns import features, fixed_columns
 from factory.gates.base import Gate

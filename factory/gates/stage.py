@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from factory.builder.tidy import old_stages, remove_left_over
-from factory.card.derived import publish
+from factory.card.reader_files import publish
 from factory.common.errors import Failure
-from factory.common.inside import STAGES
+from factory.common.local_paths import STAGES
 from factory.common.storage import remove_if_empty, sync_folder, write_bytes
 from factory.shards.directory import Look
 from factory.shards.generations import Generation, latest, newest, replace

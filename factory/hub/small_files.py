@@ -17,7 +17,7 @@ from factory.common.errors import Failure, UserError
 from factory.common.storage import write_text
 from factory.hub.download import offline
 from factory.hub.ids import HubTarget, is_commit
-from factory.hub.place import HubPlace, is_safe
+from factory.hub.recipe_references import HubPlace, is_safe
 from factory.hub.session import HubSession
 
 MAX_BYTES = 1_000_000

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from factory.common.devices import is_lack_of_memory
 from factory.common.errors import Failure
-from factory.common.machine import free_memory
+from factory.common.resources import free_memory
 from factory.models.presets import find_preset
 from factory.planner.plan import plan
 from factory.recipe.library import load_recipe

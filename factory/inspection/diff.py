@@ -12,7 +12,7 @@ from typing import Any
 
 from factory.common.errors import UserError
 from factory.common.storage import open_path
-from factory.hub.place import is_hub_reference
+from factory.hub.recipe_references import is_hub_reference
 from factory.recipe.library import load_recipes
 from factory.recipe.resolved import ResolvedRecipe, plain_recipe
 from factory.shards.directory import stored_recipes

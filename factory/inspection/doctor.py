@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.common.errors import FactoryError, first_line
-from factory.common.machine import cores, free_memory, memory_limit
+from factory.common.resources import cores, free_memory, memory_limit
 from factory.common.version import VERSION
 
 DISTRIBUTION = "data-factory"

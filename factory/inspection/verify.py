@@ -13,7 +13,7 @@ from pathlib import Path
 
 from factory.common import console
 from factory.common.errors import UserError
-from factory.common.inside import foreign_files
+from factory.common.local_paths import foreign_files
 from factory.common.storage import AnyPath, is_local, open_path
 from factory.data.columns import features
 from factory.inspection.faults import SetFault

@@ -8,9 +8,9 @@ from factory.card import page
 from factory.card.header import older_data_files
 from factory.common.dataset_files import MAX_CARD_BYTES
 from factory.common.errors import UserError
-from factory.common.outside import parse_yaml, read_text
 from factory.common.storage import AnyPath, local_copy
 from factory.common.text import plural
+from factory.common.untrusted_files import parse_yaml, read_text
 from factory.inspection.faults import SetFault, short
 from factory.planner.sampling_summary import sampling_summary
 from factory.recipe.library import load_stored_recipe

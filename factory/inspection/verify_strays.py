@@ -7,10 +7,10 @@ from pathlib import PurePath
 from factory.card import page, scores
 from factory.common.dataset_files import MARKS, MAX_CARD_BYTES, REPORT, ROUNDS
 from factory.common.errors import UserError
-from factory.common.outside import read_text
 from factory.common.program import command
 from factory.common.storage import AnyPath, is_temporary
 from factory.common.system_files import is_system_file
+from factory.common.untrusted_files import read_text
 from factory.inspection.faults import SetFault
 from factory.shards import generations, manifest
 from factory.shards.directory import recipe_path

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from factory.common.errors import Fault, UserError
-from factory.common.inside import is_inside
-from factory.common.outside import read_json
+from factory.common.local_paths import is_inside
+from factory.common.untrusted_files import read_json
 from factory.models.model_config import MAX_SIDE, REFUSED_ARGUMENTS
 
 _IMAGES = "preprocessor_config.json"

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from factory.common.errors import Fault, UserError
-from factory.common.outside import read_json
+from factory.common.untrusted_files import read_json
 
 MAX_SIDE = 2048
 """The largest input of a model of timm is 1024."""

@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 
 from factory.common.errors import Fault
-from factory.common.outside import read_text
 from factory.common.text import some
+from factory.common.untrusted_files import read_text
 from factory.distributions.template import parse_template, shown
 from factory.distributions.variables import Quantity
 from factory.models.embedded import (

@@ -8,7 +8,7 @@ from factory.common.errors import Fault, UserError
 from factory.common.yaml_nodes import Node, Place
 from factory.common.yaml_reader import read
 from factory.data.columns import CONFIG_NAME
-from factory.hub.place import is_hub_reference, place_of
+from factory.hub.recipe_references import is_hub_reference, place_of
 from factory.recipe.checks import Checked
 from factory.recipe.combination_checks import check_members, check_rows, rows_per_class
 from factory.recipe.merge import (

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from factory.common.errors import UserError
-from factory.common.outside import read_json
 from factory.common.storage import at_home
+from factory.common.untrusted_files import read_json
 from factory.models.embedded import EMBEDDED_ID, embedded_dir
 from factory.models.presets import find_preset
 from factory.models.variants import variant_of_folder

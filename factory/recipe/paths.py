@@ -5,7 +5,7 @@ from pathlib import Path
 
 from factory.common.errors import UserError
 from factory.common.yaml_nodes import Place
-from factory.hub.place import is_hub_reference, place_of
+from factory.hub.recipe_references import is_hub_reference, place_of
 from factory.recipe.faults import nearest
 
 _PACKAGE = Path(__file__).resolve().parent.parent

@@ -8,7 +8,7 @@ from factory.common.yaml_nodes import Key, Place
 from factory.distributions.caption_texts import captions_of, require_captions
 from factory.distributions.captions import Captions, CaptionSource
 from factory.distributions.variables import Variable
-from factory.hub.place import place_of
+from factory.hub.recipe_references import place_of
 from factory.models.adapter_files import adapter_file, file_revision
 from factory.models.embedded import EMBEDDED_ID, embedded_revision
 from factory.models.presets import PRESETS, find_preset

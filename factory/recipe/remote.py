@@ -10,7 +10,7 @@ from pathlib import Path
 from factory.common.errors import UserError
 from factory.common.program import command
 from factory.common.yaml_nodes import Place
-from factory.hub.place import HubPlace, is_safe, parse_reference
+from factory.hub.recipe_references import HubPlace, is_safe, parse_reference
 from factory.hub.small_files import cached_path, commit_of, fetch, first_existing, list_files
 
 FOLDER = "recipes"

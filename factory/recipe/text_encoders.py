@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.common.errors import UserError
-from factory.common.outside import read_json
+from factory.common.untrusted_files import read_json
 from factory.models.clip import quiet_transformers
 from factory.models.embedded import EMBEDDED_ID, embedded_dir
 from factory.recipe.schema import Model

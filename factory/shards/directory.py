@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from factory.common.errors import UserError
-from factory.common.inside import require_own
+from factory.common.local_paths import require_own
 from factory.common.storage import AnyPath, entries, is_local, local_copy
 from factory.recipe.library import load_stored_recipe
 from factory.recipe.resolved import ResolvedRecipe

@@ -4,8 +4,8 @@ Each change of the manifest is a separate file, `OUT/.generations/00000007.json`
 other process has created that number: a compare-and-swap that works on file systems (a hard link)
 and object stores (a conditional put). The file with the highest number defines the dataset. A
 process that was suspended for hours finds its number taken and has to read again. `manifest.json`,
-the recipes and the card are copies for readers: `factory.card.derived` writes them from the newest
-generation and checks again afterwards, so that no outdated copy remains.
+the recipes and the card are copies for readers: `factory.card.reader_files` writes them from the
+newest generation and checks again afterwards, so that no outdated copy remains.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from factory.common.errors import UserError
-from factory.common.inside import GENERATIONS
-from factory.common.outside import MAX_JSON_BYTES, read_text
+from factory.common.local_paths import GENERATIONS
 from factory.common.storage import AnyPath, write_bytes
+from factory.common.untrusted_files import MAX_JSON_BYTES, read_text
 from factory.data.columns import CONFIG_NAME
 from factory.shards.manifest import FILE_NAME, Manifest, parse_manifest
 

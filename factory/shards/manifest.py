@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from factory.common.dataset_files import MANIFEST
 from factory.common.errors import UserError
-from factory.common.outside import MAX_JSON_BYTES, read_text
 from factory.common.storage import AnyPath, write_text
+from factory.common.untrusted_files import MAX_JSON_BYTES, read_text
 from factory.data.columns import CONFIG_NAME
 from factory.shards.settings import FixedSettings
 

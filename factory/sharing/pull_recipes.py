@@ -12,7 +12,7 @@ from factory.common.errors import Failure, UserError
 from factory.common.storage import write_bytes
 from factory.common.yaml_nodes import Node
 from factory.common.yaml_reader import read
-from factory.hub.place import HubPlace, is_hub_reference, parse_reference, place_of
+from factory.hub.recipe_references import HubPlace, is_hub_reference, parse_reference, place_of
 from factory.hub.small_files import commit_of, fetch, list_files, tags_of
 from factory.recipe.loader import Loader
 from factory.recipe.paths import recipe_files, shown_path

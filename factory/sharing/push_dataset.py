@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from factory.card import page, scores
 from factory.common.dataset_files import MARKS, REPORT
 from factory.common.errors import Failure, Fault, UserError
-from factory.common.inside import is_inside, require_own
+from factory.common.local_paths import is_inside, require_own
 from factory.common.program import command
 from factory.common.system_files import is_system_file
 from factory.common.text import some

@@ -11,8 +11,8 @@ from factory.common import console
 from factory.common.errors import Failure, UserError
 from factory.hub.changes import local_file
 from factory.hub.ids import parse_target
-from factory.hub.place import HubPlace
 from factory.hub.publish import Publication, PublishReport, publish, writing_session
+from factory.hub.recipe_references import HubPlace
 from factory.hub.refs import find_head
 from factory.hub.session import HubSession
 from factory.hub.small_files import fetch, first_existing, list_files

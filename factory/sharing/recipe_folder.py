@@ -12,7 +12,7 @@ from pathlib import Path
 
 from factory.common.errors import Failure, UserError
 from factory.common.program import command
-from factory.hub.place import is_safe
+from factory.hub.recipe_references import is_safe
 from factory.hub.small_files import MAX_BYTES
 from factory.recipe.loader import Loader
 from factory.recipe.paths import find_recipe, recipe_files

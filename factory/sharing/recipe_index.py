@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from factory.common.errors import UserError
 from factory.common.frozen import Frozen
-from factory.common.outside import read_json
+from factory.common.untrusted_files import read_json
 from factory.recipe.resolved import ResolvedRecipe
 
 MARK = "data-factory-recipes"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from factory.common.machine import cores
+from factory.common.resources import cores
 
 from .processes import Finished, command, function, program
 from .timing import Figure, Scale, compared, in_turn

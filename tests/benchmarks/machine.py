@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from factory.common.machine import cores, memory_limit
+from factory.common.resources import cores, memory_limit
 from factory.common.version import library_versions
 
 _LIBRARIES = ("timm", "evaluate", "numpy", "pyarrow", "safetensors")

@@ -23,7 +23,7 @@ def make_incomplete(out: Path, shards: int) -> None:
 
 def _make(out: Path, shards: int, *, complete: bool) -> None:
     from factory.builder.build import build
-    from factory.card.derived import publish
+    from factory.card.reader_files import publish
     from factory.shards.generations import newest, replace
     from factory.shards.layout import first_name
     from factory.shards.settings import BuildSettings

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from factory.common.machine import cores
+from factory.common.resources import cores
 
 from . import folders, parts
 from .processes import BenchmarkFailed, command, function

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from factory.common.machine import cores
+from factory.common.resources import cores
 from factory.models.embedded import embedded_dir
 
 from . import ROOT

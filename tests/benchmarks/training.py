@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from factory.common.machine import cores
+from factory.common.resources import cores
 
 from . import folders
 from .processes import command, function

@@ -11,7 +11,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from factory.common.errors import UserError
-from factory.common.outside import read_yaml
+from factory.common.untrusted_files import read_yaml
 from factory.common.whole_files import replace_text
 from train.generator.images.data import RECORD, load_collection
 from train.generator.images.data_summary import data_lines
