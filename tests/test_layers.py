@@ -18,7 +18,8 @@ FACES = {
         "model_size presets scheduler_families small_stem variants"
     ),
     "hub": (
-        "changes client download errors ids publish recipe_references refs session small_files upload"
+        "changes client download errors ids publish recipe_references refs session small_files "
+        "upload"
     ),
     "data": (
         "class_names columns folder_level image_folder image_table label_map label_options "
