@@ -13,7 +13,7 @@ import write_figures
 from doc_pages import blocks
 
 from factory.data.columns import DIFFERENCE_HASH, TEMPLATE, fixed_columns
-from factory.gates import clip_score, duplicates, judge, marked, safety
+from factory.gates import class_margin, clip_score, duplicates, judge, marked, safety
 from factory.recipe.library import load_recipe
 
 ROOT = Path(__file__).parent.parent
@@ -82,7 +82,8 @@ def test_images_of_the_gallery_exist_and_are_small() -> None:
 
 def test_the_page_of_columns_lists_all() -> None:
     page = (ROOT / "docs/columns.md").read_text()
-    gates = [clip_score.COLUMN, safety.FLAG, safety.SCORE]
+    gates = [clip_score.COLUMN, class_margin.COLUMN, class_margin.NEAREST]
+    gates += [safety.FLAG, safety.SCORE]
     gates += [duplicates.FLAG, duplicates.OF, duplicates.OTHER_LABEL, judge.ENTROPY, judge.MARGIN]
     gates += [DIFFERENCE_HASH, marked.COLUMN]
     assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [

@@ -548,7 +548,7 @@ def test_what_is_no_such_file_is_named(
         main(["export", str(exported), "--onnx", str(tmp_path / "a.onnx")])
     with pytest.raises(UserError, match=r"--onnx .*a.pt: end the name in .onnx"):
         main(["export", str(run), "--onnx", str(tmp_path / "a.pt")])
-    with pytest.raises(UserError, match=r"--check .*void: names no images"):
+    with pytest.raises(UserError, match=r"--check .*void: contains no images"):
         (tmp_path / "void").mkdir()
         main(
             ["export", str(run), "--onnx", str(tmp_path / "a.onnx"), "--check", f"{tmp_path}/void"]

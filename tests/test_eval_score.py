@@ -532,7 +532,7 @@ def test_a_table_is_scored_with_a_suggested_map_that_merges_labels(tmp_path, cap
     assert confusion.sum(1).tolist() == [5, 5, 10]
     partial = tmp_path / "partial.yaml"
     partial.write_text("ants: ant\n")
-    with pytest.raises(UserError, match=r"add them to .*partial\.yaml"):
+    with pytest.raises(UserError, match=r"check .*more\.yaml and pass it with --labels .*more"):
         main([*score, "--labels", str(partial), "--suggest-labels", str(tmp_path / "more.yaml")])
     assert (
         "ants: ant\nFA18/C: F/A-18\napis: '?'\nbumble bee: bee"

@@ -42,8 +42,9 @@ def test_packaged_class_lists() -> None:
     for name, size in sizes.items():
         recipe = load_recipe("quickstart/base-class", overrides=[f"classes={name}"])
         assert len(recipe.labels) == size
-        warnings = [one for one in lint([recipe]) if "does not know" not in one.message]
-        assert warnings == [], "but for words that the embedded generator doesn't know"
+        # The demo generator does not know, or was not measured on, all words of these lists.
+        own = ("does not know", "not among its main classes")
+        assert [one for one in lint([recipe]) if not any(map(one.message.count, own))] == []
     assert load_recipe("quickstart/base-class").labels == tuple("0123456789")
 
 

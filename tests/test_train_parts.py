@@ -164,9 +164,9 @@ def test_a_schedule_of_epochs_is_torchs_stepped_once_per_epoch() -> None:
 def test_preset_values_are_fitted_and_own_ones_refused() -> None:
     notes: list[str] = []
     values = resolve("quick", model="x", overrides={"epochs": 2}, note=notes.append)
-    assert values.warmup_epochs == 1 and len(notes) == 1 and "--warmup-epochs 1" in notes[0]
+    assert values.warmup_epochs == 1 and len(notes) == 1 and "; using 1" in notes[0]
     values = resolve("as-code", model="x", overrides={"epochs": 3}, note=notes.append)
-    assert values.keep_every == 3 and "--keep-every 3" in notes[1]
+    assert values.keep_every == 3 and "; using 3" in notes[1]
     for own in ({"warmup_epochs": 30.0}, {"epochs": 2, "keep_every": 3, "warmup_epochs": 0.0}):
         with pytest.raises(UserError, match=r"lower .*, or raise --epochs"):
             resolve("quick", model="x", overrides=own)

@@ -17,7 +17,7 @@ from pyarrow.parquet import ParquetFile
 
 from factory.builder.build import build
 from factory.cli import verify as command
-from factory.common import parquet_bounds
+from factory.common import size_limits
 from factory.common.errors import UserError
 from factory.data.columns import features
 from factory.inspection.verify import VerifyReport, verify_set
@@ -301,7 +301,7 @@ def test_a_planted_fault_is_named(out: Path, plant: Callable[[Path], Any], begin
 def test_rows_that_nobody_planned_are_not_read(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rewrite(out, FIRST, lambda rows: rows * 2)
     rewrite(out, SECOND, set_value("prompt", "x" * (200 << 20)))
-    monkeypatch.setattr(parquet_bounds, "RATIO", 1)
+    monkeypatch.setattr(size_limits, "RATIO", 1)
     read = ParquetFile.read
     opened: list[int] = []
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from factory.common.errors import UserError
 from factory.common.local_paths import is_inside
-from factory.common.text import suggest
+from factory.common.text import cut, suggest
 from factory.common.untrusted_files import parse_yaml, read_json, read_text, read_yaml
 
 _CARD = "README.md"
@@ -69,7 +69,11 @@ def check_config(folder: Path, config_name: str | None, *, shown: str) -> list[s
         UserError: The card lists configs, but not this one, or several without a default.
     """
     heads = [head for head in _headers(folder, shown) if isinstance(head, dict)]
-    configs = {str(one["config_name"]): one for one in _configs_of(heads) if "config_name" in one}
+    named = [one for one in _configs_of(heads) if "config_name" in one]
+    if odd := [one for one in named if not isinstance(one["config_name"], str)]:
+        name = cut(repr(odd[0]["config_name"]), 80)
+        raise UserError(f"{shown}: its card is invalid (config_name {name} is not a text)")
+    configs = {one["config_name"]: one for one in named}
     if not configs:
         return []
     if config_name is not None and config_name not in configs:
