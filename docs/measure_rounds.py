@@ -4,24 +4,25 @@
 
 Per seed and class, the pool is split at random into first images and candidates. A classifier that
 is trained on the first images judges the candidates, as `data-factory grow` does. Each row adds
-other candidates to the first images. Run again, it resumes. Differences are paired by seed, with
-95 % intervals of Student's t over seeds.
+other candidates to the first images. Run again, it resumes. Intervals and p-values are those of
+`compare_training.py`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from compare_training import table
+import pyarrow.parquet as pq
+from compare_training import tables
 from numpy.typing import NDArray
 
 from eval.classifier import load_classifier
+from eval.study.statistics import Correct
 from factory.command_line.cli import main as run_command
 from factory.command_line.grow import probabilities
 from factory.data.columns import INDEX, LABEL
@@ -58,11 +59,13 @@ def main() -> None:
     args = parser.parse_args()
     pool = _open(args)
     splits = {seed: _split(args, pool, seed) for seed in args.seeds}
-    scores: dict[str, list[float]] = {}
+    runs: dict[str, dict[tuple[int, int], Correct]] = {}
     for row in ROWS:
         # Row by row, so that the first ones are complete early.
-        scores[row] = [_score(args, pool, seed, row, *splits[seed]) for seed in args.seeds]
-        sys.stdout.write(table(scores, baseline=RANDOM) + "\n\n")
+        runs[row] = {
+            (0, seed): _correct(args, pool, seed, row, *splits[seed]) for seed in args.seeds
+        }
+        sys.stdout.write(tables({args.model: runs}, baseline=RANDOM) + "\n")
         sys.stdout.flush()
 
 
@@ -85,17 +88,17 @@ def _split(
     return first, np.stack([one[args.first : last] for one in shuffled])
 
 
-def _score(
+def _correct(
     args: argparse.Namespace,
     pool: Any,
     seed: int,
     row: str,
     first: NDArray[np.int64],
     candidates: NDArray[np.int64],
-) -> float:
-    """Return the top-1 accuracy in per cent of a row's classifier on real images."""
+) -> Correct:
+    """Return which real images a row's classifier classifies correctly."""
     folder = args.out / f"seed-{seed}" / row.replace(" ", "-")
-    file = folder / "score.json"
+    file = folder / "compared.parquet"
     if not file.is_file():
         added = {
             "first images": lambda: candidates[:, :0],
@@ -108,8 +111,9 @@ def _score(
         words = ["train", str(folder / "data"), "--model", args.model, "--preset", "quick"]
         words += ["--epochs", args.epochs, "--seed", str(seed), "--out", str(folder / "run")]
         run_command(words)
-        run_command(["score", str(folder / "run"), "--real", args.real, "--out", str(file)])
-    return 100 * float(json.loads(file.read_text())["metrics"]["top1"])
+        run_command(["score", str(folder / "run"), "--real", args.real, "--predictions", str(file)])
+    column = pq.read_table(file, columns=["correct"])["correct"]
+    return np.asarray(column.to_numpy(), dtype=np.float64)
 
 
 def _chosen(

@@ -227,6 +227,15 @@ def test_twins_are_kept_with_the_images_they_share(tmp_path: Path) -> None:
     assert tree(tmp_path / "out") == tree(tmp_path / "once")
 
 
+def test_twins_are_counted_as_generated_however_often_they_are_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipes = twins(tmp_path, classes=["cat"], images_per_class=IMAGES)
+    monkeypatch.setattr(partial_shards, "SECONDS", 0.0)
+    report = generate(recipes, tmp_path / "out", Several)
+    assert (report.kept, report.generated) == (0, 2 * IMAGES)
+
+
 def test_failed_images_are_kept_as_failed(tmp_path: Path) -> None:
     class Failing(FakeRenderer):
         def render(self, rows: Sequence[Any], *, batch_size: int) -> Any:

@@ -50,7 +50,7 @@ from eval.scores_file import (
 from eval.scores_io import write_scores
 from eval.study.statistics import difference, spread_of_differences
 from factory.builder.build import build
-from factory.common import parquet_bounds
+from factory.common import size_limits
 from factory.common.errors import UserError
 from factory.gates.duplicates import NearDuplicates
 from factory.gates.run import run_gates
@@ -578,7 +578,7 @@ def test_files_whose_rows_would_fill_the_memory_are_not_read(
     run = write_run(tmp_path, "base-class")
     (shard,) = (copy / "data/base-class").glob("train-00000-*.parquet")
     predictions = run / "predictions-photos-test.parquet"
-    monkeypatch.setattr(parquet_bounds, "SPARE_BYTES", 0)
+    monkeypatch.setattr(size_limits, "SPARE_BYTES", 0)
     for path in (shard, predictions):
         rows = pq.read_table(path).num_rows
         label = pa.array(["x" * 1_000_000] * rows)

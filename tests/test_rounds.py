@@ -283,8 +283,9 @@ def test_the_command_asks_a_run_and_reports_the_cost(
     assert "base-round-1 has 21 images: those of base, and 6 of 18 candidates" in shown
     assert "18 images generated in" in shown
     assert "train " in shown.splitlines()[-1]
-    with pytest.raises(UserError, match=r"has configs .*; choose one with --config"):
-        main(words)
+    main(words)
+    assert "base-round-1 has 21 images" in capsys.readouterr().out, "nothing is added again"
+    assert len(read_manifest(out).configs) == 3
     other = write_run(tmp_path / "other", names=["cat", "dog", "emu"])
     with pytest.raises(UserError, match=r"its classes are not those of .*only one of them has"):
         main(["grow", str(out), "--config", "base", "--judge", str(other), *words[4:]])

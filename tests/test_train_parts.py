@@ -174,7 +174,7 @@ def test_preset_values_are_fitted_and_own_ones_refused() -> None:
     with pytest.raises(UserError, match=r"--warmup-epochs 0.5: with --schedule-every epoch"):
         resolve("quick", model="x", overrides={**by_epoch, "warmup_epochs": 0.5})
     short = resolve("quick", model="x", overrides={**by_epoch, "epochs": 1}, note=notes.append)
-    assert short.warmup_epochs == 0 and "using --warmup-epochs 0" in notes[2]
+    assert short.warmup_epochs == 0 and "; using 0" in notes[2]
     with pytest.raises(UserError, match="exclude each other"):
         resolve("quick", model="x", overrides={"val_images": 3, "val_fraction": 0.1})
 

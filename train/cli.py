@@ -86,6 +86,7 @@ def _plain(summary: RunSummary, report: PublishReport | None) -> dict[str, Any]:
         "epochs": summary.epochs,
         "best_epoch": summary.best_epoch,
         "best_val_top1": summary.best_val_top1,
+        "best_val_map": summary.best_val_map,
         "num_val_images": summary.num_val_images,
         "published": report.as_dict() if report else None,
     }
@@ -102,13 +103,20 @@ def _summary_text(summary: RunSummary) -> str:
         score = "no images held out, last epoch kept"
     else:
         photos = "photos" if summary.val_kind == "synthetic" else "other photos"
+        images = plural(summary.num_val_images, f"held-out {summary.val_kind} image")
+        if summary.best_val_map is not None:
+            from train.several_labels import PER_CLASS
+
+            # `score` is for one label per image.
+            return (
+                f"{summary.out}: val mAP {summary.best_val_map:.1%} of {images}, epoch "
+                f"{summary.best_epoch} of {summary.epochs}\nscores of each class: "
+                f"{summary.out / PER_CLASS}"
+            )
         score = (
-            f"val top-1 {summary.best_val_top1:.1%} of "
-            f"{plural(summary.num_val_images, f'held-out {summary.val_kind} image')} "
+            f"val top-1 {summary.best_val_top1:.1%} of {images} "
             f"(not an accuracy on {photos}: the command below measures that)"
         )
-        if summary.best_val_map is not None:
-            score = f"val mAP {summary.best_val_map:.2%}, {score}"
         for name, top1 in summary.val_by_dataset.items():
             score += f", {name} {'none held out' if top1 is None else f'{top1:.2%}'}"
     if summary.num_real_images:

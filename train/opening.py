@@ -27,6 +27,7 @@ def open_datasets(
     """Open the datasets; return them and the values with the size of their images."""
     from train.data import image_side, report_counts
     from train.mixing import check_classes
+    from train.several_labels import fit_to_labels
     from train.sources import open_all
 
     opened = open_all(options, accelerator)
@@ -36,6 +37,7 @@ def open_datasets(
         report_counts(one, allow_empty=allow_empty, fit=values.fit, note=log_once)
         if one.commit is not None:
             log_once(f"{one.reference}: commit {one.commit[:8]}, read from its files in the cache")
+    values = fit_to_labels(options, values, opened, note=log_once)
     check_classes(opened, options.label_map)
     side = image_side(opened[0], values.image_size)
     return opened, values.model_copy(update={"image_size": side})

@@ -29,7 +29,6 @@ from train.mixing import short_name
 from train.opening import decode, open_datasets
 from train.options import RunSummary, TrainOptions
 from train.settings import Hyperparameters
-from train.several_labels import fit_to_labels
 from train.trackers import start_trackers
 
 if TYPE_CHECKING:
@@ -102,7 +101,6 @@ def _fit(
     with ExitStack() as until_the_end:
         with reporting_lack_of_memory(_FEWER_PIXELS):
             opened, values = open_datasets(options, values, accelerator)
-            values = fit_to_labels(options, values, opened, note=log_once)
         # Borders have the colour of the mean, which a pretrained model brings with it.
         model, values = create_model(options, values, num_classes=len(opened[0].label_names))
         with reporting_lack_of_memory(_FEWER_PIXELS):

@@ -1,8 +1,9 @@
 """Provide the rows of a shard: kept, copied or generated ones."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from factory.builder.jobs import Job
 from factory.builder.partial_shards import PartialShards, Unfinished
@@ -40,6 +41,7 @@ class RowMaker:
         renderers: Provide the renderer of each recipe.
         show: Called after each batch with the number of images it added.
         file_of: Returns the file of a finished shard, by config and number.
+        made: Twins' rows in partial shards of this launch, by config and first image.
     """
 
     out: AnyPath
@@ -50,6 +52,7 @@ class RowMaker:
     renderers: Renderers
     show: Callable[[int], None]
     file_of: Callable[[str, int], str]
+    made: Counter[tuple[str, int]] = field(default_factory=Counter)
 
     @contextmanager
     def rows(
@@ -76,7 +79,9 @@ class RowMaker:
         def save(part: range, rows: ShardRows) -> None:
             self._save(job, part, rows)
             for twin in twins:
-                self._save(twin, part, self._twin_rows(twin, images, part))
+                found = self._twin_rows(twin, images, part)
+                self._save(twin, part, found)
+                self.made[twin.name, images.start] += len(found.rows)
 
         made = GrowingRows()
         unfinished = Unfinished(made, images.start + len(kept), save)
@@ -129,7 +134,9 @@ class RowMaker:
             kept = ShardRows(before.rows, list(before.stamp.failed))
         wanted = job.stamp(images, settings=self.settings)
         kept += self.partial.read(wanted, images.start + len(kept))
-        self.ranks.add("kept", len(kept.rows))
+        made = min(self.made.pop((job.name, images.start), 0), len(kept.rows))
+        self.show(made)
+        self.ranks.add("kept", len(kept.rows) - made)
         return kept
 
     def _generate(

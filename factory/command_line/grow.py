@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _BATCH_SIZE = 256
 _WORST = 10
+_ADDED = re.compile(r"-(candidates|round)-\d+$")
 _DESCRIPTION = """\
 Adds two configs to a dataset: NAME-candidates-1 with new images from the recipe of NAME and another
 seed, and NAME-round-1 with all images of NAME and the candidates that the classifier is least sure
@@ -41,7 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = partial(option, parser)
     parser.add_argument("out", type=at_home, metavar="OUT", help="directory of a finished dataset")
     add("--judge RUN", "run folder or ORG/NAME[@REVISION] of the classifier", required=True)
-    add("--config NAME", "config of the dataset (default: the only one)")
+    add(
+        "--config NAME",
+        "config of the dataset (default: the only one that no round has added)",
+    )
     add("--candidates N", "images per class to generate and choose from", positive, required=True)
     add("--keep N", "candidates per class to choose", positive, required=True)
     add(
@@ -91,10 +96,13 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _only_config(out: Path, manifest: Manifest) -> str:
-    if len(manifest.configs) > 1:
-        names = ", ".join(manifest.configs)
-        raise UserError(f"{out}: has configs {names}; choose one with --config")
-    return next(iter(manifest.configs))
+    """Return the config of a dataset that has one, beside the candidates and rounds of it."""
+    configs = manifest.configs
+    names = [one for one in configs if not _ADDED.search(one) or _ADDED.sub("", one) not in configs]
+    if len(names) != 1:
+        listed = ", ".join(configs)
+        raise UserError(f"{out}: has configs {listed}; choose one with --config")
+    return names[0]
 
 
 def _require_allowed(args: argparse.Namespace, config: str) -> None:

@@ -99,14 +99,15 @@ def options_of(builder: Any, *, shown: str) -> dict[str, Any]:
     """Return the options that a card, or the suffix `.tsv`, sets: the separator of CSV files.
 
     Raises:
-        UserError: The separator is a pattern.
+        UserError: The separator is a pattern, or no ASCII character: columns cannot be counted.
     """
     separator = getattr(builder.config, "sep", ",")
     if separator == ",":
         return {}
-    if not isinstance(separator, str) or len(separator) != 1:
+    if not (isinstance(separator, str) and len(separator) == 1 and separator.isascii()):
         raise UserError(
-            f"{shown}: its card separates cells by {str(separator)[:40]!r}; expected one character"
+            f"{shown}: its card separates cells by {str(separator)[:40]!r}; expected one ASCII "
+            "character"
         )
     return {"sep": separator}
 

@@ -130,6 +130,7 @@ def _run(model: str, labels: Sequence[str], device: str) -> _Scorer:
     from timm.data.transforms_factory import create_transform
 
     config, weights = read_model_folder(Path(model), model)
+    config.require_one_label(model)
     network = create_classifier(config, weights, model).eval().to(device)
     names = output_names(config, num_classes=network.num_classes, run=model) or []
     outputs = _outputs(names, labels, model)

@@ -1,4 +1,4 @@
-"""Create the scheduler of a recipe; see also `factory.models.scheduler_names`."""
+"""Create the scheduler of a recipe; see also `factory.models.scheduler_families`."""
 
 import difflib
 import inspect
