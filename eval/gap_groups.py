@@ -82,8 +82,12 @@ def _bins(values: NDArray[np.float64]) -> dict[str, NDArray[np.bool_]]:
     known = np.isfinite(values)
     edges = np.unique(np.quantile(values[known], np.linspace(0, 1, _BINS + 1)))
     place = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
+    # As few digits as tell the edges apart.
+    digits = 3
+    while digits < 17 and len({f"{edge:.{digits}g}" for edge in edges}) < len(edges):
+        digits += 1
     found = {
-        f"{low:.3g} to {high:.3g}": known & (place == number)
+        f"{low:.{digits}g} to {high:.{digits}g}": known & (place == number)
         for number, (low, high) in enumerate(pairwise(edges))
     }
     return found if known.all() else {**found, "none": ~known}

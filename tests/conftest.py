@@ -79,8 +79,11 @@ def _same_recipes_are_plotted_once() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _curves_are_plotted_once() -> Iterator[None]:
-    """Write the plot of the first training into the folders of others: it takes as long as they."""
+def plot_curves() -> Iterator[Any]:
+    """Write the plot of the first training into the folders of others: it takes as long as they.
+
+    Yields the function that plots.
+    """
     from factory.common.whole_files import replace_file
     from train import curves
 
@@ -95,7 +98,7 @@ def _curves_are_plotted_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(curves, "draw_curves", remembered)
-        yield
+        yield plot
 
 
 @pytest.fixture(autouse=True)

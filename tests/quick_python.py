@@ -30,7 +30,14 @@ _LIBRARIES = (
     *("torch.distributed.run", "torch._dynamo", "torchvision.transforms.v2", "scipy.stats"),
     *("pandas", "pyarrow.dataset", "pyarrow.parquet", "PIL.Image", "matplotlib.figure"),
     *("boto3", "dill", "fsspec.implementations.local", "httpx2", "jinja2", "multiprocess"),
-    *("psutil", "pydantic", "requests", "safetensors.torch", "tokenizers", "xxhash", "yaml"),
+    *("psutil", "requests", "safetensors.torch", "tokenizers", "xxhash", "yaml", "threadpoolctl"),
+    # Parts that are imported when they are used.
+    *("pydantic.main", "pydantic.fields", "pydantic.dataclasses", "pydantic.json_schema"),
+    *("pydantic.root_model", "pydantic.functional_validators", "PIL.JpegImagePlugin"),
+    *("PIL.GifImagePlugin", "PIL.BmpImagePlugin", "PIL.PpmImagePlugin", "scipy.io", "pyarrow.json"),
+    # What huggingface_hub and datasets need.
+    *("filelock", "httpcore2", "anyio.to_thread", "truststore", "tqdm.auto", "fsspec.asyn"),
+    "multiprocess.pool",
 )
 HUB_LIBRARIES = (
     *("datasets", "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion", "timm"),

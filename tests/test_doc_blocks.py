@@ -105,7 +105,10 @@ def shell(
 
 
 # Pages whose commands are mostly those of the others, with other options.
-IN_SOAK = ("gallery", "multi-node", "paper", "report", "sharing", "zero-shot")
+IN_SOAK = (
+    *("cifar10", "cookbook", "gallery", "multi-node", "paper", "report", "sharing", "trust"),
+    "zero-shot",
+)
 RUN = [
     pytest.param(page, marks=pytest.mark.soak if Path(page).stem in IN_SOAK else pytest.mark.slow)
     for page in pages()

@@ -21,6 +21,7 @@ from eval.coverage.vendi import vendi
 from eval.gap import CLASS, measure_gap
 from eval.gap_compare import compare
 from eval.gap_formats import differing, formats_of
+from eval.gap_groups import _bins
 from factory.common.errors import UserError
 from factory.data.open import open_dataset
 
@@ -354,6 +355,7 @@ def test_groups_are_the_values_of_a_column_or_quarters_of_its_numbers(
     assert sum(tested) == 60
     groups = gap(place, synthetic, tmp_path / "two", "--by", "steps")["quality"]["groups"]
     assert list(groups) == ["steps", CLASS] and list(groups["steps"]) == ["12", "40", "none"]
+    assert len(_bins(np.linspace(1000.1, 1000.9, 40))) == 4, "each quarter has a name of its own"
     for column, message in (("step", "did you mean steps"), ("image", "no such column")):
         with pytest.raises(UserError, match=message):
             gap(place, synthetic, tmp_path / "three", "--by", column)

@@ -120,7 +120,7 @@ def test_killed_at_every_change_to_the_file_system(
 
 @pytest.mark.slow
 def test_killed_over_and_over(tmp_path: Path) -> None:
-    killed_many_times(tmp_path, kills=8)
+    killed_many_times(tmp_path, kills=5)
 
 
 @pytest.mark.soak

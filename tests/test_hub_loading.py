@@ -112,17 +112,21 @@ def push(hub: LocalHub, home: Path, out: Path) -> str:
 
 
 @pytest.mark.slow
-def test_a_set_of_thousands_comes_back_the_same(hub: LocalHub, large: Path, tmp_path: Path) -> None:
-    push(hub, tmp_path / "pusher", large)
+def test_a_set_of_thousands_comes_back_the_same(
+    either_hub: LocalHub, large: Path, tmp_path: Path
+) -> None:
+    push(either_hub, tmp_path / "pusher", large)
     home = tmp_path / "reader"
-    done = run_python(hub, home, _COMPARE, REPO, large)
+    done = run_python(either_hub, home, _COMPARE, REPO, large)
     assert done.returncode == 0, done.stderr
     # 3,600 images are stored; the union's are read twice.
     assert int(done.stdout) == 3600 + 2700
-    hub.clear_log()
-    offline = run_python(hub, home, _OFFLINE, REPO, "multi-domain", large, HF_HUB_OFFLINE="1")
+    either_hub.clear_log()
+    offline = run_python(
+        either_hub, home, _OFFLINE, REPO, "multi-domain", large, HF_HUB_OFFLINE="1"
+    )
     assert (offline.returncode, offline.stdout.strip()) == (0, "1500"), offline.stderr
-    assert hub.log() == []
+    assert either_hub.log() == []
 
 
 def test_open_dataset_reads_a_revision_and_finds_it_again_offline(

@@ -43,6 +43,18 @@ def test_rows_share_noise_and_columns_vary_the_first_variable(tmp_path: Path) ->
     assert seeds[0] != seeds[3]
 
 
+def test_a_value_of_each_class_is_not_varied(tmp_path: Path) -> None:
+    article = {"per_class": {"ant": "an"}, "default": "a"}
+    made = recipe(
+        tmp_path,
+        "article",
+        classes=["ant", "cat"],
+        prompt="{article} {class}",
+        variables={"article": article},
+    )
+    assert [row.prompt for row in generated(made, rows=1)] == ["an ant", "a cat"]
+
+
 def test_the_sheet_shows_images_of_the_set(tmp_path: Path) -> None:
     """The first row starts from the noise of the class's first image."""
     from factory.planner.plan import plan

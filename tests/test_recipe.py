@@ -445,7 +445,7 @@ GOOD = yaml.safe_load(BASE)
 
 
 @settings(
-    max_examples=300,
+    max_examples=150,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -460,7 +460,7 @@ def test_any_tree_loads_or_is_a_user_error(
 
 
 @settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(text=st.text(alphabet="ab:{}[]-'\"\n &*!|>#,?\t0é\x00%@", max_size=60))
 def test_any_text_loads_or_is_a_user_error(text: str, tmp_path: Path) -> None:

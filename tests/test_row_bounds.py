@@ -12,6 +12,8 @@ import random
 import subprocess
 import time
 import zipfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +126,13 @@ def test_damaged_arrow_files_are_one_line(kind: str, tmp_path: Path) -> None:
             assert "\n" not in str(error)
 
 
-COMPRESSED = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
+COMPRESSED: dict[str, Callable[[bytes], bytes]] = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    # An old format, which pandas expands because of the name.
+    "XZ": partial(lzma.compress, format=lzma.FORMAT_ALONE),
+}
 
 
 @pytest.mark.parametrize("name", ["train.csv", "train.jsonl", "train.txt"])

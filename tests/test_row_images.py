@@ -407,8 +407,9 @@ def test_rows_that_are_far_larger_than_their_file_are_not_read(
         captions_of(captions.place, sha256=None)
 
 
-def test_endless_rows_of_equal_numbers_are_not_read(tmp_path: Path) -> None:
-    part = pa.table({"number": np.zeros(1_000_000, dtype=np.int64)})
+@pytest.mark.parametrize("column", ["number", "", ".number"])
+def test_endless_rows_of_equal_numbers_are_not_read(column: str, tmp_path: Path) -> None:
+    part = pa.table({column: np.zeros(1_000_000, dtype=np.int64)})
     path = write_in_parts(tmp_path / "train.parquet", part, 18)
     with pytest.raises(UserError, match="bytes would become more than"):
         require_bounded_file(path, shown="train.parquet")

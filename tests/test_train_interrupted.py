@@ -154,6 +154,21 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_epoch(
         assert all(torch.isfinite(one).all() for one in saved)
 
 
+@pytest.mark.parametrize("held_out", [True, False])
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_curves_of_any_run_are_plotted(
+    plot_curves: Any, tmp_path: Path, held_out: bool, epochs: int
+) -> None:
+    val = {"val_loss": 1.2, "val_top1": 0.5} if held_out else {"val_loss": None, "val_top1": None}
+    rows = [
+        {"epoch": epoch, "train_loss": 1.0 / epoch, "train_top1": 0.4, "lr": 0.1, **val}
+        for epoch in range(1, epochs + 1)
+    ]
+    plot_curves(tmp_path, rows, best_epoch=1)
+    with Image.open(tmp_path / "curves.png") as image:
+        assert image.size == (1200, 360)
+
+
 def test_curves_are_drawn_at_the_end(undisturbed: Path) -> None:
     with Image.open(undisturbed / "curves.png") as image:
         assert image.format == "PNG" and image.width > 2 * image.height

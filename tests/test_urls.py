@@ -185,7 +185,7 @@ def resumed(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
 @pytest.mark.parametrize(
     "sleeper",
     [
-        pytest.param(one, marks=[] if one in ("grows", "tidies") else pytest.mark.soak)
+        pytest.param(one, marks=[] if one == "grows" else pytest.mark.soak)
         for one in SLEEPERS
         if one != "gates"
     ],

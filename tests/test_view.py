@@ -213,6 +213,10 @@ def test_marks_of_others_are_kept(viewer: Viewer, marks: Path) -> None:
     write_marks(marks, {("tricky", 7)})
     viewer.mark({"rows": [0], "marked": True})
     assert read_marks(marks) == {("base-class", 0), ("tricky", 7)}
+    marks.write_text('note,index,recipe\n"a, b",7,tricky\nc,1,base-class\n')
+    viewer.mark({"rows": [0], "marked": True})
+    viewer.mark({"rows": [1], "marked": False})
+    assert marks.read_text() == 'note,index,recipe\n"a, b",7,tricky\n,0,base-class\n'
 
 
 def test_images_are_read_by_row_group_and_kept_in_bounds(

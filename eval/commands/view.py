@@ -9,6 +9,7 @@ from pathlib import Path
 from factory.common.console import log, write, write_json
 from factory.common.dataset_files import MARKS
 from factory.common.options import add_json, add_marks, check_file, not_negative, option
+from factory.common.text import plural
 
 _EPILOG = """\
 The page is served on this machine only, under an address that contains a random token. Stop the
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
             {"url": server.url, "rows": viewer.rows.count, "configs": configs, "marks": marks}
         )
     else:
-        write(f"{args.out}: {viewer.rows.count:,} images, {len(configs)} configs")
+        write(f"{args.out}: {plural(viewer.rows.count, 'image')}, {plural(len(configs), 'config')}")
         write(f"open {server.url}")
         log("stop with Ctrl-C")
     sys.stdout.flush()

@@ -165,7 +165,7 @@ def _without_images(path: Path, *, rows: int) -> pa.Table:
 
 
 @contextmanager
-def reading(path: Path, *, without: str = "") -> Iterator[Any]:
+def reading(path: Path, *, without: str | None = None) -> Iterator[Any]:
     """Open a Parquet file of bounded rows; report what is wrong with it in one line.
 
     Args:

@@ -66,7 +66,7 @@ class PartialShards:
         name = file_of(stamp, self.manifest).rpartition("/")[2]
         path = self.out / WORKING / stamp.config / name
         self._seen.append(path)
-        # Another build has completed the config and removed the empty folder.
+        # Another build may have completed the config; what is written now is left for `tidy`.
         with suppress(FileNotFoundError):
             write_shard(path, rows.rows, features=self.features, stamp=stamp)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -213,4 +214,5 @@ def _report(done: Round, out: Path) -> None:
     console.write(console.table(rows, header=header, align="lrrr"))
     if len(worst) > _WORST:
         console.write(f"and {len(worst) - _WORST} more classes")
-    console.write(f"next: {command(f'train {out} --config {done.config} --out RUN')}")
+    line = shlex.join(["train", str(out), "--config", done.config])
+    console.write(f"next: {command(f'{line} --out RUN')}")

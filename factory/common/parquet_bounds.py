@@ -47,7 +47,7 @@ class _Cost:
 
 
 def require_bounded_file(
-    path: Path, *, shown: str, extra: Extra = NOTHING, without: str = ""
+    path: Path, *, shown: str, extra: Extra = NOTHING, without: str | None = None
 ) -> None:
     """Check a local file; see `require_bounded`."""
     with path.open("rb") as file:
@@ -66,7 +66,7 @@ def require_footer(path: Path) -> None:
 
 
 def require_bounded(
-    file: IO[bytes], *, shown: str, extra: Extra = NOTHING, without: str = ""
+    file: IO[bytes], *, shown: str, extra: Extra = NOTHING, without: str | None = None
 ) -> None:
     """Check that the rows of a file take at most 128 MiB and 100 times its size.
 
@@ -84,7 +84,7 @@ def require_bounded(
     size = file.seek(0, io.SEEK_END)
     limit = most_bytes(size)
     chunks, num_rows = _chunks(file, size)
-    chunks = [one for one in chunks if one.path.split(".")[0] != without]
+    chunks = [one for one in chunks if one.column != without]
     costs = _costs(file, chunks, most_pages=10_000 + size // 100)
     num_values = sum(chunk.num_values for chunk in chunks)
     total = num_rows + extra.require_bounded(num_rows, num_values, size=size, shown=shown)
@@ -105,6 +105,7 @@ def require_bounded(
 class _Chunk:
     """A column of a row group, as the footer describes it; sizes in bytes."""
 
+    column: str
     path: str
     kind: int
     width: int
@@ -142,9 +143,9 @@ def _chunk(fields: dict[int, Any], leaf: dict[int, Any]) -> _Chunk:
     kind, start = _number(fields, 1), _number(fields, 9)
     if 0 < fields.get(11, 0) < start:
         start = fields[11]
-    path = b".".join(fields[3]).decode(errors="replace")
+    column, path = (one.decode(errors="replace") for one in (fields[3][0], b".".join(fields[3])))
     width = _WIDTHS[kind] or leaf.get(2) or _OFFSET_BYTES
-    return _Chunk(path, kind, max(width, 1), _number(fields, 5), start, _number(fields, 7))
+    return _Chunk(column, path, kind, max(width, 1), _number(fields, 5), start, _number(fields, 7))
 
 
 def _costs(file: IO[bytes], chunks: list[_Chunk], *, most_pages: int) -> dict[str, _Cost]:

@@ -51,9 +51,23 @@ def _mark(line: dict[str, str | None], path: Path, number: int) -> Mark:
 
 
 def write_marks(path: Path, marks: Collection[Mark]) -> None:
-    """Write marks in order; the file is replaced in one step."""
+    """Write marks; the file is replaced in one step.
+
+    Lines of an existing file stay as they are, with their other columns, if their image is marked.
+
+    Raises:
+        UserError: As `read_marks`, for an existing file.
+    """
+    names, kept, there = _HEADER, list[dict[str, str | None]](), set[Mark]()
+    if path.exists():
+        text = read_text(path, max_bytes=MAX_BYTES)
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        there = read_marks(path)
+        names = list(reader.fieldnames or names)
+        kept = [line for line in reader if _mark(line, path, reader.line_num) in marks]
     buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(_HEADER)
-    writer.writerows(sorted(marks))
+    writer = csv.DictWriter(buffer, names, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(kept)
+    writer.writerows(dict(zip(_HEADER, one, strict=True)) for one in sorted({*marks} - there))
     replace_text(path, buffer.getvalue())

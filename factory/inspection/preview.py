@@ -139,7 +139,9 @@ def _sampling(
 
 def _default(recipe: ResolvedRecipe) -> str:
     for name, variable in recipe.variables.items():
-        if isinstance(variable, Linked) or len(variable.values() or []) > 1:
+        # One value per class, such as the article of its name, varies in no class.
+        own = variable.of(recipe.labels[0]) if isinstance(variable, PerClass) else variable
+        if isinstance(own, Linked) or (own is not None and len(own.values() or []) > 1):
             return name
     return CLASS
 
