@@ -36,7 +36,7 @@ from eval.report_page.dataset import open_report_dataset
 from eval.report_page.duplicates import duplicates
 from eval.report_page.gather import Report, gather
 from eval.report_page.page import SECTIONS, render
-from eval.report_page.runs import Runs, find_runs, read_metrics
+from eval.report_page.runs import Runs, find_runs, read_metrics, with_rows_of_their_own
 from eval.report_page.thumbnails import MAX_BYTES, sprite, thumbnail
 from eval.sampling import quantity_text
 from eval.scores_file import (
@@ -354,6 +354,34 @@ def test_a_repeated_training_counts_once(tmp_path: Path) -> None:
     found = find_runs([tmp_path])
     assert {run.pixels for run in found.scored} == {"new"} and len(found.scored) == 2
     assert "2 of 4 runs of base-class are left out" in found.notes[0]
+
+
+def test_runs_on_other_images_have_rows_of_their_own(out: Path, tmp_path: Path) -> None:
+    dataset = open_report_dataset(out)
+    recorded = {"base-class": dict(dataset.manifest.configs["base-class"].sampling or {})}
+    del recorded["base-class"]["seed"]
+    other = {"base-class": {**recorded["base-class"], "num_inference_steps": 99}}
+    rows = {}
+    for name, changes in {
+        "same": {"sampling": recorded},
+        "twice-as-many": {"sampling": recorded, "num_images": 30},
+        "more-steps": {"sampling": other},
+        "part": {"sampling": recorded, "num_images": 6, "images_per_class": 2},
+        "unknown": {"num_images": 30},
+    }.items():
+        [run] = find_runs([write_run(tmp_path, "base-class", source=name)]).scored
+        training = {**(run.scores.training or {}), "data": {**run.data, **changes}}
+        one = replace(run, scores=run.scores.model_copy(update={"training": training}))
+        found = with_rows_of_their_own(Runs([one]), dataset)
+        rows[name] = found.scored[0].row
+        assert len(found.notes) == (rows[name] != "base-class")
+    assert rows == {
+        "same": "base-class",
+        "twice-as-many": "base-class of twice-as-many",
+        "more-steps": "base-class of more-steps",
+        "part": "base-class",
+        "unknown": "base-class",
+    }
 
 
 def test_seeds_with_samples_of_their_own_are_no_repetition(tmp_path: Path) -> None:

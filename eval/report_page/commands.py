@@ -117,4 +117,6 @@ def _score(run: Run) -> str:
     options = {"--split": real.split, "--filter": real.row_filter, "--real-name": real.name}
     given = {key: one for key, one in options.items() if one is not None}
     flat = [str(word) for pair in given.items() for word in pair]
+    if real.unreadable:
+        flat.append("--skip-unreadable")
     return shlex.join([*words, *flat, "--save-predictions"])

@@ -22,7 +22,7 @@ from eval.report_page import (
 )
 from eval.report_page import facts as fact_section
 from eval.report_page.dataset import Dataset, open_report_dataset
-from eval.report_page.runs import Runs, find_runs
+from eval.report_page.runs import Runs, find_runs, with_rows_of_their_own
 from eval.table import DEFAULT_BASE
 from factory.common.console import progress
 from factory.common.errors import UserError
@@ -91,7 +91,7 @@ def gather(
             return found
 
         dataset = open_report_dataset(out)
-        scored = step(find_runs(runs) if runs else Runs())
+        scored = step(with_rows_of_their_own(find_runs(runs), dataset) if runs else Runs())
         configs, shares = set(dataset.names), _shares(dataset)
         tables = step(headline.headline(scored, configs=configs, shares=shares, base=base))
         order = list(dict.fromkeys(line.row for table in tables for line in table.lines))

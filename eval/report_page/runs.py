@@ -6,7 +6,7 @@ import csv
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,8 @@ from factory.common.untrusted_files import read_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from eval.report_page.dataset import Dataset
 
 _MAX_EPOCHS, _MAX_BYTES = 10_000, 16_000_000
 _MAX_FILES = 20_000
@@ -197,6 +199,41 @@ def _repeated(group: Sequence[Run]) -> bool:
         (run.scores.model.architecture, run.seed, run.scores.real.fingerprint) for run in group
     )
     return max(keys.values()) > 1 and len({run.pixels for run in group}) > 1
+
+
+def with_rows_of_their_own(runs: Runs, dataset: Dataset) -> Runs:
+    """Give runs on images that the dataset does not have rows of their own.
+
+    These were sampled with other settings, or are another number of images of another place. Runs
+    on a dataset of another base seed stay in the row: it is the mean over both. Runs that do not
+    record how their images were sampled stay too.
+    """
+    scored, notes = [], list(runs.notes)
+    for run in runs.scored:
+        name = str(run.data.get("config_name"))
+        if name in dataset.manifest.configs and _has_other_images(run, name, dataset):
+            row = f"{run.row} of {Path(run.source).name or run.source}"
+            notes.append(f"{run.folder} was trained on other images than {run.row}: row {row}")
+            scored.append(replace(run, row=row))
+        else:
+            scored.append(run)
+    return replace(runs, scored=scored, notes=list(dict.fromkeys(notes)))
+
+
+def _has_other_images(run: Run, name: str, dataset: Dataset) -> bool:
+    configs = dataset.manifest.configs
+    members = configs[name].members or [name]
+    own = {
+        one: {key: value for key, value in sampling.items() if key != "seed"}
+        for one in members
+        if one in configs and (sampling := configs[one].sampling)
+    }
+    recorded = run.data.get("sampling")
+    if not own or not recorded or recorded != own:
+        return bool(own and recorded)
+    is_whole = run.data.get("row_filter") is None and run.data.get("images_per_class") is None
+    is_here = Path(run.source).resolve() == dataset.out.resolve()
+    return is_whole and not is_here and run.data.get("num_images") != dataset.rows(name)
 
 
 def _read_predictions(path: Path, scores: Scores) -> pa.Table | None:

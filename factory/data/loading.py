@@ -182,7 +182,7 @@ def _report_default(name: str, configs: Sequence[str], *, shown: str) -> None:
     if len(configs) > 1 and launched_as()[0] == 0:
         log(
             f"{shown}: using {name}, the default of its {len(configs)} configs "
-            f"({some(configs, 8)}); choose another with --config"
+            f"({some(configs, 8)}); name another one to read it instead"
         )
 
 
