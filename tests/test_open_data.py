@@ -173,7 +173,7 @@ def test_which_of_several_configs_is_read_is_reported(
     card = f"---\nconfigs:\n{entry.format('a')}{{}}---\n"
     (folder / "README.md").write_text(card.format(marked))
     assert open_dataset(folder).config_name == "b"
-    assert "using b, the default of its 2 configs (a, b); choose another" in capsys.readouterr().err
+    assert "using b, the default of its 2 configs (a, b); name another" in capsys.readouterr().err
     assert open_dataset(folder, config_name="a").config_name == "a"
     assert "configs" not in capsys.readouterr().err
     with pytest.raises(UserError, match=r"no config 'aa'; did you mean a\?"):
