@@ -261,12 +261,14 @@ def test_same_images_as_another_set_with_other_images(
         ("quickstart/base", "there is no recipe 'quickstart/base'; did you mean 'quickstart/base-"),
         ("quickstart", "quickstart is a folder of recipes .*; name one of them"),
         ("", "there is no recipe ''"),
+        ("animal", "there is no recipe 'animal'; did you mean 'animals'?"),
     ],
 )
 def test_unknown_references(
     reference: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "animals").mkdir()
     with pytest.raises(UserError, match=message):
         load_recipe(reference)
 

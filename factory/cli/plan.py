@@ -12,7 +12,8 @@ from factory.cli.arguments import RECIPE_HELP, add_recipe_changes, note_dropped_
 from factory.common.console import log, table, write, write_json
 from factory.common.errors import UserError
 from factory.common.options import add_json, option
-from factory.planner.cost import estimate
+from factory.common.text import plural
+from factory.planner.cost import duration, estimate
 from factory.planner.plan import ImageSpec, plan
 from factory.planner.sampling_summary import sampling_summary, sampling_texts
 from factory.recipe.resolved import ResolvedRecipe, plain_recipe
@@ -80,6 +81,8 @@ def _write_text(recipes: Sequence[ResolvedRecipe], *, rows: int) -> None:
         write()
         _write_quantities(recipe, beside=names)
         _write_rows(recipe, rows)
+    if len(sampled) > 1:
+        write(f"\n{_total([one for one in sampled if one.same_images_as not in names])}")
 
 
 def _config(recipe: ResolvedRecipe) -> dict[str, Any]:
@@ -154,6 +157,17 @@ def _write_sampling(recipes: Sequence[ResolvedRecipe]) -> None:
         cells = (shorten(texts[key], _WIDEST, placeholder=" …") for key in keys)
         rows.append((recipe.name, *cells))
     write(table(rows, header=("config", *keys), align="lrrlr"))
+
+
+def _total(recipes: Sequence[ResolvedRecipe]) -> str:
+    """Return the cost of all configs as one line, the time if the speed of each is known."""
+    costs = [estimate(recipe) for recipe in recipes]
+    text = f"total: {plural(sum(one.images for one in costs), 'image')}"
+    devices = {one.speed.device for one in costs if one.speed}
+    seconds = [one.seconds for one in costs if one.seconds is not None]
+    if len(devices) > 1 or len(seconds) < len(costs):
+        return text
+    return f"{text}, about {duration(sum(seconds))} on {devices.pop()}"
 
 
 def _cost(recipe: ResolvedRecipe, beside: Collection[str]) -> str:

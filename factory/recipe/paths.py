@@ -1,5 +1,6 @@
 """Find recipes and class lists: packaged, in the same folder, by path, or on the Hub."""
 
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,6 +102,9 @@ def find_recipe(
             return candidate
     siblings = [path.stem for path in recipe_files(folder)] if folder else []
     known = [*siblings, *packaged_names()]
+    here = [] if folder or place else [one.name for one in Path().iterdir() if one.is_dir()]
+    if close := difflib.get_close_matches(text, here, n=1, cutoff=0.8):
+        known = close
     message = f"there is no recipe '{text}'{nearest(text, known)}"
     raise UserError(place.fault(message) if place else message)
 
