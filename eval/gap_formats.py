@@ -43,7 +43,7 @@ def differing(sides: dict[str, dict[str, Any]]) -> str | None:
     if all(fact == next(iter(facts.values())) for fact in facts.values()):
         return None
     texts = [
-        f"{name}: {' and '.join(formats)}, {width:g} x {height:g} pixels"
+        f"{name}: {', '.join(formats)}, {width:g} x {height:g} pixels"
         for name, (formats, (width, height)) in facts.items()
     ]
     return (

@@ -55,6 +55,7 @@ def test_plan_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert max(map(len, out.partition("base-class:")[0].splitlines())) <= 100
     assert "in the first 50 images" in out
     assert "800 network calls (16 per image)" in out
+    assert out.endswith("\ntotal: 200 images, about 11 seconds on one CPU core\n")
     assert "an image of a handwritten one" in out
     assert "handwritten two" not in out
 
