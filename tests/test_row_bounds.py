@@ -10,6 +10,7 @@ import lzma
 import os
 import random
 import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Callable
@@ -23,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from factory.common.entry import run_main
 from factory.common.errors import UserError
 from factory.data.open import open_rows
 
@@ -298,7 +300,10 @@ def test_a_long_cell_of_csv_is_read(tmp_path: Path) -> None:
     assert read(tmp_path)[0]["n"] == 1
 
 
-def test_endless_folders_are_one_line(tmp_path: Path) -> None:
+def test_endless_folders_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["data-factory"])
     # One by one: a whole path would be too long for the system.
     with contextlib.chdir(tmp_path):
         for _ in range(1500):
@@ -308,6 +313,9 @@ def test_endless_folders_are_one_line(tmp_path: Path) -> None:
     try:
         with pytest.raises(UserError, match="has folders below 100 others; move their files up"):
             read(tmp_path)
+        with pytest.raises(SystemExit, match="2"):
+            run_main(lambda: len(list(tmp_path.rglob("*"))))
+        assert capsys.readouterr().err.startswith("a folder has endless folders inside each other")
     finally:
         # pytest's own removal of old folders does not reach the end.
         subprocess.run(["rm", "-r", tmp_path / "d"], check=True)

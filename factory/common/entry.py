@@ -39,6 +39,7 @@ _DISK_ERRORS = {
     errno.ESTALE: "the network file system has lost this file; mount it again",
 }
 
+_MANY_FRAMES = 100
 # After stdin, stdout and stderr.
 _FIRST_FREE = 3
 # Exit status that shells report for a process ended by SIGPIPE.
@@ -81,6 +82,10 @@ def _outcome(main: Callable[[], int | None]) -> LastWords:
         return _after_broken_pipe(error)
     except OSError as error:
         return _after_system_error(error)
+    except RecursionError as error:
+        if not _is_below_folders(error):
+            return LastWords(1, traceback.format_exc().rstrip())
+        return LastWords(2, "a folder has endless folders inside each other; move its files up")
     except KeyboardInterrupt as stop:
         words = f"{str(stop) or 'interrupted'}; run the same command again to resume"
         # Exit status that shells report for a process ended by a signal.
@@ -89,6 +94,12 @@ def _outcome(main: Callable[[], int | None]) -> LastWords:
     except Exception:  # noqa: BLE001 (a bug: it keeps its traceback, but no token in it)
         return LastWords(1, traceback.format_exc().rstrip())
     return LastWords(status)
+
+
+def _is_below_folders(error: RecursionError) -> bool:
+    """Return whether pathlib went through folders inside each other until the stack was full."""
+    names = (frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__))
+    return sum(Path(name).name == "pathlib.py" for name in names) > _MANY_FRAMES
 
 
 def _after_system_error(error: OSError) -> LastWords:
