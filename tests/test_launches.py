@@ -121,7 +121,7 @@ def test_two_nodes_and_a_rank_that_is_killed(large: Path, tmp_path: Path) -> Non
     assert " kept" in outputs[0]
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_coordinator_is_killed(large: Path, tmp_path: Path) -> None:
     """Without a launcher to restart it, the job ends; the same command resumes it."""
     out = tmp_path / "out"

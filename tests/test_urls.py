@@ -142,7 +142,7 @@ def test_datasets_reads_the_shards_of_a_bucket(
     assert read["index"][:] == list(range(15))
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_two_launches_at_once_in_one_bucket(s3: str, tmp_path: Path) -> None:
     recipe(tmp_path, "large", images_per_class=24, classes=["cat", "dog"])
     files = [tmp_path / "large.yaml"]
