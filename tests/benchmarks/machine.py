@@ -20,7 +20,7 @@ def facts(device: str) -> dict[str, str]:
         "processor": _processor(),
         "cores": str(cores()),
         "memory": f"{_memory() / 2**30:.0f} GiB",
-        "system": f"{platform.system()} {platform.release()}",
+        "system": platform.system(),
         "load before": f"{os.getloadavg()[0]:.1f} processes",
     }
     if device == "cuda":
