@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,6 +97,18 @@ def test_a_student_learns_from_a_run(colours: Path, teacher: Path, tmp_path: Pat
     )
     with pytest.raises(UserError, match=r"differs in teacher_sha256"):
         train(replace(half, teacher=None))
+
+
+def test_names_by_output_may_have_any_order(teacher: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(teacher, tmp_path / "teacher")
+    config = json.loads((copy / "config.json").read_text())
+    config["label_names"] = {"2": "blue", "0": "red", "1": "green"}
+    (copy / "config.json").write_text(json.dumps(config))
+    assert load_teacher(str(copy), ("green", "blue", "red")).outputs == (1, 2, 0)
+    del config["label_names"]["1"]
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"--teacher .*has 2 label_names but the model has 3"):
+        load_teacher(str(copy), ("blue", "red"))
 
 
 def test_teachers_that_cannot_teach_are_refused(

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from factory.common.errors import UserError, first_line
+from factory.common.errors import UserError
 from factory.common.text import some
 from factory.common.whole_files import sha256
 from factory.data.class_names import find_names
 from factory.hub.client import bound_requests
 from factory.hub.ids import is_model_id
+from factory.models.classifier import create_classifier, output_names
 from factory.models.model_config import ModelConfig
 from factory.models.model_folder import fetch_model, read_model_folder
-from factory.models.model_size import no_larger_than
 from train.settings import Hyperparameters, Rgb
 
 
@@ -121,13 +121,14 @@ def load_teacher(name: str, label_names: Sequence[str]) -> Teacher:
     if is_model_id(place):
         bound_requests()
     folder = fetch_model(place)[0] if is_model_id(place) else Path(place)
-    config, weights = read_model_folder(folder, f"--teacher {place}")
-    config.require_one_label(f"--teacher {place}")
-    model = _created(config, weights, place).eval().requires_grad_(False)
+    shown = f"--teacher {place}"
+    config, weights = read_model_folder(folder, shown)
+    config.require_one_label(shown)
+    model = create_classifier(config, weights, shown).eval().requires_grad_(False)
     settings: dict[str, Any] = resolve_model_data_config(model)
     return Teacher(
         model=model,
-        outputs=_outputs(_class_names(config, place), label_names, place),
+        outputs=_outputs(_class_names(config, model, shown), label_names, place),
         side=int(settings["input_size"][-1]),
         mean=tuple(settings["mean"]),
         std=tuple(settings["std"]),
@@ -135,25 +136,14 @@ def load_teacher(name: str, label_names: Sequence[str]) -> Teacher:
     )
 
 
-def _created(config: ModelConfig, weights: Path, place: str) -> nn.Module:
-    import timm
-
-    try:
-        with no_larger_than(weights):
-            model: nn.Module = timm.create_model(**config.timm_arguments(weights))
-    except Exception as error:  # noqa: BLE001 (architectures raise anything for odd arguments)
-        raise UserError(f"--teacher {place}: cannot be loaded ({first_line(error)})") from None
-    return model
-
-
-def _class_names(config: ModelConfig, place: str) -> list[str]:
-    found = config.label_names or config.pretrained_cfg.label_names
-    if not found:
+def _class_names(config: ModelConfig, model: Any, teacher: str) -> list[str]:
+    names = output_names(config, num_classes=model.num_classes, run=teacher)
+    if names is None:
         raise UserError(
-            f"--teacher {place}: its config.json has no label_names, so its outputs cannot be "
-            "matched to classes; add the list of class names"
+            f"{teacher}: its config.json has no label_names, so its outputs cannot be matched to "
+            "classes; add the list of class names"
         )
-    return [str(one) for one in (found.values() if isinstance(found, dict) else found)]
+    return names
 
 
 def _outputs(own: list[str], label_names: Sequence[str], place: str) -> tuple[int, ...]:
