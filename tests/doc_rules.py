@@ -58,6 +58,7 @@ NOT_RUN = {
     },
     "docs/train.md": {
         "python docs/compare_training.py": "trains many runs; test_train_timm.py has the options",
+        "python tests/model_speed.py": "measures for minutes",
     },
     "docs/eval.md": {
         "data-factory gap out/study": "needs the study's images; see test_eval_coverage.py",
