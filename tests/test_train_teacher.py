@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from test_train import read_metrics
 from torch.nn import functional
 
@@ -105,10 +105,23 @@ def test_names_by_output_may_have_any_order(teacher: Path, tmp_path: Path) -> No
     config["label_names"] = {"2": "blue", "0": "red", "1": "green"}
     (copy / "config.json").write_text(json.dumps(config))
     assert load_teacher(str(copy), ("green", "blue", "red")).outputs == (1, 2, 0)
-    del config["label_names"]["1"]
+    config["label_names"]["x"] = config["label_names"].pop("1")
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"--teacher .*names other outputs than 0 to 2"):
+        load_teacher(str(copy), ("blue", "red"))
+    del config["label_names"]["x"]
     (copy / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=r"--teacher .*has 2 label_names but the model has 3"):
         load_teacher(str(copy), ("blue", "red"))
+
+
+def test_a_teacher_that_diverged_is_refused(teacher: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(teacher, tmp_path / "teacher")
+    weights = load_file(copy / "model.safetensors")
+    weights["fc.bias"][0] = float("nan")
+    save_file(weights, copy / "model.safetensors")
+    with pytest.raises(UserError, match=r"--teacher .*has weights that are NaN or infinite"):
+        load_teacher(str(copy), ("green", "blue", "red"))
 
 
 def test_teachers_that_cannot_teach_are_refused(

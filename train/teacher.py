@@ -125,6 +125,8 @@ def load_teacher(name: str, label_names: Sequence[str]) -> Teacher:
     config, weights = read_model_folder(folder, shown)
     config.require_one_label(shown)
     model = create_classifier(config, weights, shown).eval().requires_grad_(False)
+    if not all(one.isfinite().all() for one in model.state_dict().values()):
+        raise UserError(f"{shown}: has weights that are NaN or infinite; choose another run")
     settings: dict[str, Any] = resolve_model_data_config(model)
     return Teacher(
         model=model,

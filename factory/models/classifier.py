@@ -49,7 +49,12 @@ def output_names(config: ModelConfig, *, num_classes: int, run: str) -> list[str
         return None
     keys = map(str, range(num_classes))
     names = [found.get(key) for key in keys] if isinstance(found, dict) else list(found)
-    if len(found) != num_classes or None in names:
+    if len(found) == num_classes and None in names:
+        raise UserError(
+            f"{run}: label_names of config.json names other outputs than 0 to {num_classes - 1}; "
+            "fix label_names"
+        )
+    if len(found) != num_classes:
         raise UserError(
             f"{run}: config.json has {len(found)} label_names but the model has {num_classes} "
             "outputs; fix label_names"
