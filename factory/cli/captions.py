@@ -41,7 +41,7 @@ and no model.
 """
 _PROMPTS: dict[Kind, str] = {
     "contexts": "a photo of a {class}, {context}",
-    "subtypes": "a photo of a {subtype}, a kind of {class}",
+    "subtypes": "a photo of a {class}, {subtype}",
     "definitions": "a photo of a {class}, {definition}",
 }
 

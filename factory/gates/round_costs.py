@@ -32,7 +32,7 @@ class RoundCosts:
         self._path, self._name = out / ROUNDS, name
         own = self._read().get(name, {})
         self._is_finished = bool(own) and not own.get(_UNFINISHED)
-        self.seconds: dict[Step, float] = {step: own.get(step, 0.0) for step in _STEPS}
+        self.seconds: dict[str, float] = {step: own.get(step, 0.0) for step in _STEPS}
 
     @contextmanager
     def timed(self, step: Step) -> Iterator[None]:
