@@ -385,7 +385,6 @@ BAD: list[tuple[str, str]] = [
     ),
     (
         "combine: [quickstart/base-class]\nrows: {base-class: 0-1000}\nimages_per_class: 100\n",
-        "@:2:7: rows: lists 100 images of class '1' and 101 of '0'; list the same number of each class (index % 10 is the class)\n"
         "@:2:20: rows.base-class: takes image 1000 of 'base-class', which has 1,000 (from 0); list existing images\n"
         "@:3:19: images_per_class: conflicts with `rows`, which lists the images; remove it",
     ),

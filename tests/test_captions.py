@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from recipe_texts import BASE, write
@@ -15,9 +16,10 @@ from tiny_instruct import save_instruct
 from factory.cli.main import main
 from factory.common.errors import Failure, UserError
 from factory.inspection.preview import preview
+from factory.models import instruct
 from factory.planner.plan import plan
 from factory.recipe.caption_checks import caption_warnings
-from factory.recipe.context_writer import write_contexts
+from factory.recipe.caption_writer import write_captions
 from factory.recipe.library import load_recipe
 from factory.recipe.lint import lint
 from factory.recipe.resolved import ResolvedRecipe
@@ -230,7 +232,10 @@ CAPTIONS = "text,label\na cat on a mat,cat\na cat on a mat,cat\na cat,cat\ndogs 
         ),
         # A longer name is not the shorter one in it, and a word that holds a name is another word.
         ("text,label\na catalogue,dog\na guide dog,guide dog\na cat,cat\na dog,dog\n", []),
-        ("text,label\na cat,cat\na guide dog,dog\na guide dog,guide dog\n", ["1 of 3 captions"]),
+        (
+            "text,label\na cat,cat\na guide dog,dog\na guide dog,guide dog\n",
+            ["1 caption of a class also of an earlier class", "1 of 3 captions"],
+        ),
     ],
 )
 def test_captions_that_make_poor_labels_are_counted(
@@ -284,7 +289,7 @@ def test_lines_of_a_reply_are_used_if_they_are_new_plain_phrases(tmp_path: Path)
         asked.append(request)
         return replies[(len(asked) - 1) % 2]
 
-    cat, dog = write_contexts(animals(tmp_path), reply, count=4, seed=0)
+    cat, dog = write_captions(animals(tmp_path), reply, count=4, seed=0)
     assert cat.texts == ["in deep snow", "under a tree", "at dusk, seen from above", "by the sea"]
     assert cat.left_out == {
         "are no plain phrase": 3,
@@ -307,13 +312,101 @@ def test_contexts_of_any_class_name_none_and_the_model_is_told_none(tmp_path: Pa
         asked.append(request)
         return "with a dog behind\nin deep snow"
 
-    (found,) = write_contexts(animals(tmp_path), reply, count=1, seed=0, of_any_class=True)
+    (found,) = write_captions(animals(tmp_path), reply, count=1, seed=0, of_any_class=True)
     assert (found.label, found.texts, found.left_out) == (
         None,
         ["in deep snow"],
         {"name a class": 1},
     )
     assert not {"cat", "dog", "hound"} & set(asked[0].split())
+
+
+def test_subtypes_are_names_of_one_class_alone(tmp_path: Path) -> None:
+    replies = {
+        "cat": "1. Siamese cat\n2. tabby\nCat\nsiamese cat\nguide dog\nsphynx: hairless\n"
+        "a cat of a kind that nobody knows",
+        "hound": "Tabby\npoodle\nguide dog",
+    }
+    asked: list[str] = []
+
+    def reply(request: str, seed: int) -> str:
+        asked.append(request)
+        return replies["hound" if "hound" in request else "cat"]
+
+    cat, dog = write_captions(animals(tmp_path), reply, kind="subtypes", count=2, seed=0)
+    assert (cat.texts, dog.texts) == (["Siamese cat", "tabby"], ["poodle", "guide dog"])
+    # A name that two classes share would label one of their images wrongly.
+    assert dog.left_out == {"repeat one of another class": 1}
+    assert 'Write 2 subtypes of "cat"' in asked[0]
+    with pytest.raises(Failure, match="wrote 2 of 3 usable subtypes for class cat") as ended:
+        list(write_captions(animals(tmp_path), reply, kind="subtypes", count=3, seed=0))
+    for reason in ("are the class itself", "name another class", "are no plain", "are too long"):
+        assert f"6 {reason}" in str(ended.value)
+
+
+def test_definitions_are_one_sentence_each(tmp_path: Path) -> None:
+    def reply(request: str, seed: int) -> str:
+        assert "one sentence of at most 30 words" in request
+        return (
+            "a pet\nA small furry animal. It has long whiskers.\na furry enemy of every dog\n"
+            f"- A small furry animal with whiskers, of species {'cat' * ('hound' not in request)}."
+        )
+
+    first, second = write_captions(animals(tmp_path), reply, kind="definitions", count=1, seed=0)
+    assert first.texts == ["A small furry animal with whiskers, of species cat"]
+    assert first.left_out == {
+        "are no plain phrase": 1,
+        "are several sentences": 1,
+        "name another class": 1,
+    }
+    assert second.texts == ["a furry enemy of every dog"]
+
+
+@pytest.mark.parametrize("kind", ["subtypes", "definitions"])
+def test_other_kinds_are_used_and_checked_as_contexts_are(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    animals(tmp_path)
+    model = SimpleNamespace(
+        name="llm",
+        revision="r1",
+        reply=lambda request, seed: (
+            "a furry animal with whiskers\na small hunter of mice"
+            if '"cat"' in request
+            else "a friend that guards houses\na big animal on leads"
+        ),
+    )
+    monkeypatch.setattr(instruct, "load_instruct", lambda name, **options: model)
+    words = ["captions", "animals.yaml", "--llm", "llm", "--kind", kind, "--per-class", "2"]
+    main([*words, "--out", "made.csv", "--json"])
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["kind"], answer["captions"]) == (kind, 4)
+    Path("with.yaml").write_text(f"extends: animals\n{answer['recipe']}\n")
+    made = load_recipe("with.yaml")
+    name = kind.removesuffix("s")
+    assert made.variables[name].captions.sha256 == answer["sha256"]
+    assert not list(caption_warnings(made))
+    (row, *_) = plan(made).rows(0, 1)
+    assert row.variables[name] in row.prompt
+    assert row.class_name in row.prompt
+    # A table that was edited is another one; `check` counts its repeats and wrong names.
+    edited = "text,label\na dog,cat\na paw,cat\na paw,cat\na paw,dog\n"
+    Path("made.csv").write_text(edited)
+    with pytest.raises(UserError, match="the captions have changed since the recipe was resolved"):
+        load_recipe("with.yaml")
+    source = "{file: made.csv, label_column: label}"
+    text = (
+        f"extends: animals\nprompt: 'a {{{name}}}'\nvariables: {{{name}: {{captions: {source}}}}}\n"
+    )
+    Path("with.yaml").write_text(text)
+    found = [fault.message for fault in lint([load_recipe("with.yaml")])]
+    assert any(one.startswith("1 of 4 captions (25 %) repeat an earlier one") for one in found)
+    assert any(one.startswith("1 of 4 captions (25 %) name another class") for one in found)
+    shared = "1 caption of a class also of an earlier class, e.g. 'a paw' of 'cat' and 'dog'"
+    assert any(one.startswith(shared) for one in found)
+    Path("with.yaml").write_text(text.replace("a {", "a {class}, a {"))
+    assert not any(shared in fault.message for fault in lint([load_recipe("with.yaml")]))
 
 
 def test_a_model_that_writes_nothing_usable_ends(tmp_path: Path) -> None:
@@ -328,7 +421,7 @@ def test_a_model_that_writes_nothing_usable_ends(tmp_path: Path) -> None:
         match=r"wrote 1 of 2 usable contexts for class cat \(lines left out: 6 are no plain "
         r"phrase, 5 repeat an earlier one\); choose a larger model, or lower --per-class",
     ):
-        list(write_contexts(animals(tmp_path), reply, count=2, seed=3))
+        list(write_captions(animals(tmp_path), reply, count=2, seed=3))
     assert len(set(seeds)) == 6
 
 
@@ -341,7 +434,7 @@ def test_a_language_model_writes_a_table_that_a_recipe_uses(
     words = ["captions", "animals.yaml", "--llm", "llm", "--per-class", "3", "--device", "cpu"]
     main([*words, "--out", "made/a.csv", "--json"])
     answer = json.loads(capsys.readouterr().out)
-    assert (answer["contexts"], answer["model"]) == (6, "llm")
+    assert (answer["kind"], answer["captions"], answer["model"]) == ("contexts", 6, "llm")
     with Path("made/a.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["label"] for row in rows] == ["cat"] * 3 + ["dog"] * 3
@@ -363,6 +456,8 @@ def test_a_language_model_writes_a_table_that_a_recipe_uses(
     main([*words, "--out", "c.csv", "--seed", "1", "--any-class"])
     assert Path("c.csv").read_text().startswith("text,written_by\n")
     assert "label_column" not in capsys.readouterr().out.splitlines()[-1]
+    with pytest.raises(UserError, match="--any-class: subtypes belong to a class; leave it out"):
+        main([*words, "--out", "d.csv", "--any-class", "--kind", "subtypes"])
     with pytest.raises(UserError, match=r"--out b\.csv: exists, and a recipe may use it"):
         main([*words, "--out", "b.csv"])
     with pytest.raises(UserError, match=r"--out b\.txt: is written as CSV; end the name in \.csv"):

@@ -84,7 +84,8 @@ def test_the_page_of_columns_lists_all() -> None:
     page = (ROOT / "docs/columns.md").read_text()
     gates = [clip_score.COLUMN, class_margin.COLUMN, class_margin.NEAREST]
     gates += [safety.FLAG, safety.SCORE]
-    gates += [duplicates.FLAG, duplicates.OF, duplicates.OTHER_LABEL, judge.ENTROPY, judge.MARGIN]
+    gates += [duplicates.FLAG, duplicates.OF, duplicates.OTHER_LABEL]
+    gates += [judge.ENTROPY, judge.MARGIN, judge.WEIGHTS]
     gates += [DIFFERENCE_HASH, marked.COLUMN]
     assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [
         *(fixed := list(fixed_columns()))[: fixed.index("guidance_scale")],

@@ -27,7 +27,7 @@ FACES = {
     ),
     "distributions": "base caption_texts captions continuous discrete scalar template variables",
     "recipe": (
-        "context_writer known_words library lint loader model_checks model_files paths remote "
+        "caption_writer known_words library lint loader model_checks model_files paths remote "
         "resolved row_ranges scaffold schema styles text_encoders"
     ),
     "planner": "cost cut_prompts plan sampling_summary",
@@ -40,7 +40,7 @@ FACES = {
     "gates": "base choice class_margin clip_score duplicates judge marked rounds run safety",
     "inspection": "batch_sizes diff doctor preview replay status verify",
     "sharing": "pull_recipes push_dataset push_recipes",
-    "cli": "arguments main",
+    "cli": "arguments build_result main",
 }
 
 

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
+import signal
+import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,22 +23,28 @@ from test_eval_score import write_run
 from factory.builder.build import build
 from factory.command_line import grow
 from factory.command_line.cli import main
+from factory.common.entry import run_main
 from factory.common.errors import Failure, UserError
-from factory.gates.choice import Wanted
-from factory.gates.judge import ENTROPY, MARGIN, Judge, entropies, margins
+from factory.common.process_messages import FOLDER, LastWords
+from factory.common.program import command
+from factory.common.stop_signals import Stopped
+from factory.gates import round_costs
+from factory.gates.choice import Wanted, quotas
+from factory.gates.judge import ENTROPY, MARGIN, WEIGHTS, Judge, entropies, margins
 from factory.gates.rounds import Round, add_round
 from factory.inspection.replay import replay
 from factory.inspection.verify import verify_set
 from factory.planner.plan import plan
 from factory.recipe.library import load_recipe, load_recipes
+from factory.recipe.lint import lint
 from factory.shards.directory import stored_recipe
 from factory.shards.manifest import read_manifest
 
 WANTED = Wanted(candidates=6, keep=2)
 
 
-def generate(recipes: Any, out: Path) -> None:
-    build(recipes, out, settings=SETTINGS, show_progress=False, renderer_factory=FakeRenderer)
+def generate(recipes: Any, out: Path, renderer: type[FakeRenderer] = FakeRenderer) -> None:
+    build(recipes, out, settings=SETTINGS, show_progress=False, renderer_factory=renderer)
 
 
 def by_colour(images: Sequence[Any]) -> np.ndarray:
@@ -46,6 +58,17 @@ def by_corner(images: Sequence[Any]) -> np.ndarray:
 
 
 JUDGE = Judge(by_colour, model="run", revision="a" * 64)
+
+
+class Counting:
+    """A classifier that counts the images it is asked about."""
+
+    def __init__(self) -> None:
+        self.images = 0
+
+    def __call__(self, images: Sequence[Any]) -> np.ndarray:
+        self.images += len(images)
+        return by_corner(images)
 
 
 def add(out: Path, config: str = "base", judge: Judge = JUDGE, wanted: Wanted = WANTED) -> Round:
@@ -114,6 +137,12 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
+@pytest.fixture
+def copied(grown: Path, tmp_path: Path) -> Path:
+    """A copy of the dataset with a round."""
+    return shutil.copytree(grown, tmp_path / "copied")
+
+
 def test_a_round_is_a_recipe_that_verifies_and_replays(grown: Path, tmp_path: Path) -> None:
     out = grown
     assert verify_set(out).whole
@@ -124,7 +153,7 @@ def test_a_round_is_a_recipe_that_verifies_and_replays(grown: Path, tmp_path: Pa
     assert "a" * 64 in chosen.source
     manifest = read_manifest(out)
     assert manifest is not None
-    assert manifest.gates["judge"].revision == "a" * 64
+    assert {row[WEIGHTS] for name in manifest.configs for row in rows_of(out, name)} == {"a" * 64}
     planned = plan(chosen).rows(0, 21)
     stored = rows_of(out, "base-round-1")
     assert [(one.recipe, one.index, one.seed) for one in planned] == [
@@ -159,33 +188,163 @@ def test_the_same_command_again_changes_nothing(grown: Path) -> None:
     assert FakeRenderer.calls == calls
 
 
-def test_an_interrupted_round_is_completed(out: Path, grown: Path) -> None:
-    def stop(path: Path) -> None:
-        half = load_recipe(path, images_per_class=3)
-        generate([half], out)
-        raise KeyboardInterrupt
+def stop(*args: Any, **options: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_round_that_was_stopped_twice_is_completed_and_its_seconds_are_added(
+    out: Path, grown: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(round_costs, "time", SimpleNamespace(monotonic=lambda: now))
+
+    def launch(*, images: int, seconds: float, stops: bool) -> Round:
+        def part(path: Path) -> None:
+            nonlocal now
+            generate([load_recipe(path, images_per_class=images)], out)
+            now += seconds
+            if stops:
+                raise KeyboardInterrupt
+
+        def classify(images: Sequence[Any]) -> np.ndarray:
+            nonlocal now
+            now += 1
+            return by_colour(images)
+
+        judge = Judge(classify, model="run", revision="a" * 64)
+        return add_round(out, "base", judge, WANTED, generate=part, show_progress=False)
 
     with pytest.raises(KeyboardInterrupt):
-        add_round(out, "base", JUDGE, WANTED, generate=stop, show_progress=False)
-    add(out)
+        launch(images=3, seconds=40, stops=True)
+    known = json.loads((out / "rounds.json").read_text())
+    begun = {"unfinished": True, "generation_seconds": 40.0, "judging_seconds": 0.0}
+    assert known == {"base-round-1": begun}
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("factory.builder.row_maker.copy_rows", stop)
+        launch(images=6, seconds=20, stops=False)
+    assert not read_manifest(out).configs["base-round-1"].complete
+    done = launch(images=6, seconds=3, stops=False)
     assert verify_set(out).whole
     assert rows_of(out, "base-round-1") == rows_of(grown, "base-round-1")
+    # Five shards: two of the config, three of the candidates.
+    assert (done.generation_seconds, done.judging_seconds) == (63.0, 5.0)
+    known = (out / "rounds.json").read_text()
+    assert json.loads(known)["base-round-1"]["generation_seconds"] == 63.0
+    assert launch(images=6, seconds=20, stops=False) == done
+    assert (out / "rounds.json").read_text() == known
+    # A damaged record is reported before anything is done.
+    (out / "rounds.json").write_text('{"base-round-1": {"judging_seconds": "5"}}')
+    with pytest.raises(UserError, match=r"rounds\.json: is not a record of rounds"):
+        add(out)
 
 
-def test_a_second_round_grows_the_first(out: Path) -> None:
-    add(out)
-    done = add(out, "base-round-1", judge=Judge(by_corner, model="next", revision="b" * 64))
+def test_a_second_judge_measures_only_the_new_candidates(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = copied
+    first = rows_of(out, "base-round-1")
+    second = Counting()
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("factory.gates.rounds.build", stop)
+        add(out, "base-round-1", judge=Judge(second, model="next", revision="b" * 64))
+    assert second.images == 18
+    assert rows_of(out, "base-round-1") == first
+    # The choice of another judge is its own, also among candidates that were judged before.
+    third = Counting()
+    done = add(out, "base-round-1", judge=Judge(third, model="third", revision="c" * 64))
+    assert third.images == 18
     assert (done.config, done.candidates, done.images) == ("base-round-2", "base-candidates-2", 27)
-    first, second = stored_recipe(out, "base-round-1"), stored_recipe(out, "base-round-2")
-    assert dict(list(second.rows.items())[:2]) == first.rows
+    assert dict(list(stored_recipe(out, "base-round-2").rows.items())[:2]) == (
+        stored_recipe(out, "base-round-1").rows
+    )
+    assert {row[WEIGHTS] for row in rows_of(out, "base-candidates-2")} == {"c" * 64}
+    assert {row[WEIGHTS] for row in rows_of(out, "base-round-2")} == {"a" * 64, "c" * 64}
+    again = Counting()
+    add(out, judge=Judge(again, model="run", revision="a" * 64))
+    assert again.images == 0
     assert verify_set(out).whole
     costs = json.loads((out / "rounds.json").read_text())
-    assert [costs[name]["weights_sha256"][0] for name in ("base-round-1", "base-round-2")] == [
-        "a",
-        "b",
-    ]
-    assert costs["base-round-2"]["generated"] == 18
-    assert costs["base-round-2"]["generation_seconds"] >= 0
+    judges = {name: one["weights_sha256"][0] for name, one in costs.items()}
+    assert judges == {"base-round-1": "a", "base-round-2": "c"}
+
+
+class Labelled(FakeRenderer):
+    """Generates noise with the label in one pixel."""
+
+    def render(self, rows: Sequence[Any], *, batch_size: int) -> Any:
+        images = super().render(rows, batch_size=batch_size)
+        for row, image in zip(rows, images, strict=True):
+            image[0, 0] = row.label
+        return images
+
+
+def blind_to_ships(images: Sequence[Any]) -> np.ndarray:
+    """Return probabilities of a judge that takes every ship for a dog."""
+    pixels = np.array([np.asarray(image) for image in images])
+    seen = np.minimum(pixels[:, 0, 0, 0], 1)
+    return softmax(np.eye(3)[seen] * (1 + pixels[:, 1, 1, :1] / 255), axis=1)
+
+
+def test_quotas_by_deficit_add_most_of_a_class_that_the_judge_cannot_tell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    generate([recipe(tmp_path, "base")], out, Labelled)
+
+    def add_more(wanted: Wanted) -> Round:
+        judge = Judge(blind_to_ships, model="run", revision="a" * 64)
+        return add_round(
+            out,
+            "base",
+            judge,
+            wanted,
+            generate=lambda path: generate([load_recipe(path)], out, Labelled),
+            show_progress=False,
+        )
+
+    done = add_more(Wanted(6, 2, quota="deficit"))
+    assert {name: one.kept for name, one in done.classes.items()} == {"cat": 1, "dog": 1, "ship": 4}
+    # (errors + 1) / (candidates + 2)
+    assert [one.deficit for one in done.classes.values()] == [0.125, 0.125, 0.875]
+    recorded = json.loads((out / "rounds.json").read_text())["base-round-1"]
+    assert (recorded["quota"], recorded["classes"]["ship"]["kept"]) == ("deficit", 4)
+    rows = rows_of(out, "base-round-1")
+    assert [row["label"] for row in rows] == [*range(3)] * 6 + [2] * 3
+    ships = [row for row in rows_of(out, "base-candidates-1") if row["label"] == 2]
+    unsure = sorted(ships, key=lambda row: -row[ENTROPY])[:4]
+    kept = [row["seed"] for row in rows if row["recipe"] != "base" and row["label"] == 2]
+    assert sorted(kept) == sorted(row["seed"] for row in unsure)
+    # The recipe alone plans these rows, and says how they were chosen.
+    assert verify_set(out).whole
+    chosen = stored_recipe(out, "base-round-1")
+    assert "on average 2 (in proportion to 1 - recall) with the highest entropy" in chosen.source
+    assert replay(out, config="base-round-1", index=20, renderer_factory=Labelled)
+    assert "| `base-round-1` | 21 | 6 to 9 |" in (out / "README.md").read_text()
+    main(["plan", str(out / "recipes")])
+    assert "6 to 9" in capsys.readouterr().out
+    (warning,) = lint([chosen])
+    assert "lists 6 images of class 'cat' and 9 of 'ship'" in warning.message
+    before = tree(out)
+    assert add_more(Wanted(6, 2, quota="deficit")) == done
+    with pytest.raises(UserError, match="base-round-1 exists with other images"):
+        add_more(Wanted(6, 2))
+    assert tree(out) == before
+
+
+def test_quotas_are_limited_by_the_candidates_of_a_class() -> None:
+    labels = np.repeat([0, 1, 2], [4, 4, 1])
+    measured = {"label": labels, "index": np.arange(9), MARGIN: np.where(labels == 2, -1.0, 1.0)}
+    wanted = Wanted(candidates=4, keep=2, quota="deficit")
+    assert quotas(measured, wanted, labels=LABELS) == [3, 2, 1]
+    with pytest.raises(UserError, match=r"there are 9 candidates .*--keep 4 takes 12; lower it"):
+        quotas(measured, Wanted(candidates=4, keep=4, quota="deficit"), labels=LABELS)
+
+
+def test_a_judge_without_finite_probabilities_is_named(grown: Path) -> None:
+    broken = Judge(lambda images: np.full((len(images), 3), np.nan), model="bad", revision="d" * 64)
+    row = rows_of(grown, "base")[0] | {WEIGHTS: None}
+    with pytest.raises(UserError, match="--judge bad: gives probabilities that are not finite"):
+        broken.measure([row])
 
 
 def test_a_round_is_not_replaced_by_another_choice(grown: Path) -> None:
@@ -247,8 +406,9 @@ def test_the_command_asks_a_run_and_reports_the_cost(
     started: list[list[str]] = []
 
     class Process:
-        def __init__(self, words: list[str], stdout: int) -> None:
+        def __init__(self, words: list[str], stdout: int, env: dict[str, str]) -> None:
             started.append(words)
+            self.messages = Path(env[FOLDER])
 
         def __enter__(self) -> Process:
             return self
@@ -256,16 +416,33 @@ def test_the_command_asks_a_run_and_reports_the_cost(
         def __exit__(self, *error: object) -> None:
             pass
 
+        def terminate(self) -> None:
+            pass
+
         def wait(self) -> int:
             if "--allow-pickle" in started[-1]:
+                last = asdict(LastWords(2, "no such weights"))
+                (self.messages / "1.json").write_text(json.dumps(last))
                 return 2
+            if "--allow-cut-prompts" in started[-1]:
+                raise Stopped(signal.SIGINT)
             generate([load_recipe(started[-1][started[-1].index("build") + 1])], out)
             return 0
 
     monkeypatch.setattr(grow.subprocess, "Popen", Process)
     words = ["grow", str(out), "--judge", str(run), "--candidates", "6", "--keep", "2"]
-    with pytest.raises(Failure, match="base-candidates-1 was not generated, for the reason above"):
+    with pytest.raises(Failure, match=r"base-candidates-1 was not generated: no such weights$"):
         main([*words, "--allow-pickle"])
+    line = [*words, "--allow-cut-prompts"]
+    monkeypatch.setattr(sys, "argv", ["data-factory", *line])
+    with pytest.raises(SystemExit) as ended:
+        run_main(main)
+    assert ended.value.code == 130
+    (shown,) = capsys.readouterr().err.splitlines()
+    assert shown == (
+        "stopped by SIGINT; 15 of 15 images are finished and kept; continue with: "
+        f"{command(shlex.join(line))}"
+    )
     main([*words, "--json", "--processes", "2"])
     assert started[-1][-4:] == ["--device", "cpu", "--processes", "2"]
     answer = json.loads(capsys.readouterr().out)
@@ -282,6 +459,7 @@ def test_the_command_asks_a_run_and_reports_the_cost(
     shown = capsys.readouterr().out
     assert "base-round-1 has 21 images: those of base, and 6 of 18 candidates" in shown
     assert "18 images generated in" in shown
+    assert "kept per class (--quota equal):" in shown
     assert "train " in shown.splitlines()[-1]
     main(words)
     assert "base-round-1 has 21 images" in capsys.readouterr().out, "nothing is added again"

@@ -47,7 +47,7 @@ class Job:
         """Source of the config's rows."""
         if not self.recipe.is_combination:
             return "set"
-        return "union" if self.recipe.images_per_class is None else "share"
+        return "union" if self.recipe.is_union else "share"
 
     def total(self, shard_size: int) -> int:
         """Return the number of shards: 0 for a union."""
@@ -76,15 +76,14 @@ class Job:
         """Return the manifest entry of the config before it is complete."""
         recipe = self.recipe
         has_own = self.kind == "set"
+        same = recipe.images_per_class is not None
         return ConfigEntry(
             kind=self.kind,
             fingerprint=recipe.fingerprint,
             model=recipe.model.id if has_own else None,
             revision=recipe.model.revision if has_own else None,
             images=0 if self.kind == "union" else self.num_images,
-            images_per_class=None
-            if self.kind == "union"
-            else self.num_images // len(recipe.labels),
+            images_per_class=self.num_images // len(recipe.labels) if same else None,
             sampling=sampling_summary(recipe, self.pipeline) if has_own else None,
             members=() if has_own else tuple(member.name for member in recipe.members),
         )

@@ -54,11 +54,6 @@ def run_in_processes(count: int) -> int:
     return 0
 
 
-def is_started_by_build() -> bool:
-    """Return whether another `build` has started this process, and reports for it."""
-    return _LAUNCHER in os.environ
-
-
 def end_with_launcher() -> None:
     """Let the system end this process if the one that started it in a group is killed.
 

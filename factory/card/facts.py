@@ -76,11 +76,17 @@ def _config_row(recipe: ResolvedRecipe, images: int) -> dict[str, Any]:
     return {
         "name": recipe.name,
         "images": images,
-        "images_per_class": images // len(recipe.labels),
+        "images_per_class": _per_class(recipe, images),
         "summary": recipe.summary,
         "source": recipe.source,
         "prompt": "" if recipe.is_combination else _prompts(recipe),
     }
+
+
+def _per_class(recipe: ResolvedRecipe, images: int) -> str:
+    if recipe.rows and recipe.images_per_class is None:
+        return f"{min(recipe.class_counts)} to {max(recipe.class_counts)}"
+    return str(images // len(recipe.labels))
 
 
 def _prompts(recipe: ResolvedRecipe) -> str:
@@ -94,7 +100,7 @@ def _prompts(recipe: ResolvedRecipe) -> str:
 
 def _combination(recipe: ResolvedRecipe) -> str:
     members = ", ".join(f"`{member}`" for member in recipe.combine or ())
-    if recipe.images_per_class is None:
+    if recipe.is_union:
         return f"contains all images of {members} (it reads their files)."
     if recipe.rows:
         return f"contains copies of rows of {members}, chosen one by one (`rows` in its recipe)."

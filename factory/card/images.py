@@ -57,14 +57,11 @@ def _sheet(out: AnyPath, manifest: Manifest, recipes: Sequence[ResolvedRecipe]) 
         return None
     labels = _spaced(range(len(manifest.labels)), _MAX_ROWS)
     numbers = max(1, _MAX_COLUMNS // len(shown))
-    columns = [
-        (recipe.name, number)
-        for recipe in shown
-        for number in range(min(numbers, recipe.images_per_class or numbers))
-    ]
+    counts = {recipe.name: min(numbers, *recipe.class_counts) for recipe in shown}
+    columns = [(name, number) for name, count in counts.items() for number in range(count)]
     first_images = {
-        name: _first_images(out, manifest, name, labels=labels, count=numbers)
-        for name in dict.fromkeys(name for name, _ in columns)
+        name: _first_images(out, manifest, name, labels=labels, count=count)
+        for name, count in counts.items()
     }
     some = next((image for own in first_images.values() for image in own.values()), None)
     if some is None:

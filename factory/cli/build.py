@@ -26,6 +26,7 @@ from factory.common.options import (
     add_threads,
     option,
 )
+from factory.common.process_messages import is_read_by_another
 from factory.common.program import command
 from factory.common.text import plural
 
@@ -115,7 +116,7 @@ def run(args: argparse.Namespace) -> int | None:
     if processes > 1:
         from factory.builder.launcher import run_in_processes
 
-        with kept_reported(args.out):
+        with kept_reported(None if is_read_by_another() else args.out):
             return run_in_processes(processes)
     _build(args, recipes, settings, options)
     return None
@@ -171,7 +172,7 @@ def _build(
     options: BuildOptions,
 ) -> None:
     from factory.builder.build import build
-    from factory.builder.launcher import end_with_launcher, is_started_by_build
+    from factory.builder.launcher import end_with_launcher
     from factory.builder.ranks import leave, own_rank
     from factory.common.stop_signals import stopping_on_signals
 
@@ -182,7 +183,7 @@ def _build(
             console.log("--claim-expiry no longer has an effect: no build waits for another one")
         note_dropped_keys(recipes)
         warn_of_unknown_words(recipes)
-    reports = rank == 0 and not is_started_by_build()
+    reports = rank == 0 and not is_read_by_another()
     with stopping_on_signals(for_good=True), kept_reported(args.out if reports else None):
         report = build(recipes, args.out, settings=settings, options=options)
     if rank == 0 and args.json:

@@ -34,19 +34,20 @@ def kept_reported(out: str | None) -> Iterator[None]:
         # The terminal may be closed, and the dataset not begun.
         with suppress(OSError, FactoryError):
             if out is not None:
-                console.log(_kept(out))
+                console.log(kept(out))
         raise
 
 
-def _kept(out: str) -> str:
+def kept(out: str) -> str:
+    """Return how many images of a dataset are finished, those of unfinished shards included."""
     from factory.inspection.status import status
 
     own = [one for one in status(out).configs if one.kind == "set"]
-    kept = sum(one.images_done + one.images_kept for one in own)
+    finished = sum(one.images_done + one.images_kept for one in own)
     planned = sum(one.images for one in own)
     # Other processes of a launch may still be writing theirs.
     least = "at least " if launcher() else ""
-    return f"{least}{kept:,} of {plural(planned, 'image')} are finished and kept"
+    return f"{least}{finished:,} of {plural(planned, 'image')} are finished and kept"
 
 
 def plain(report: BuildReport, out: str) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""`factory captions RECIPE --llm MODEL`: let a language model write contexts for prompts."""
+"""`factory captions RECIPE --llm MODEL`: let a language model write captions for prompts."""
 
 from __future__ import annotations
 
@@ -27,17 +27,23 @@ from factory.common.options import (
     positive,
 )
 from factory.common.whole_files import replace_text
-from factory.recipe.context_writer import Contexts, write_contexts
+from factory.recipe.caption_writer import KINDS, Captions, Kind, write_captions
 from factory.recipe.library import load_recipes
 
 if TYPE_CHECKING:
     from factory.models.instruct import InstructModel
 
 _DESCRIPTION = """\
-Writes a table of contexts such as "in deep snow at dusk", to be used in prompts like
-"a photo of a {class}, {context}". Lines that repeat an earlier one or name another class are left
-out. This prepares a recipe: a build reads the table, whose hash the recipe stores, and no model.
+Writes a table of captions for each class, to be used in prompts like "a photo of a {class},
+{context}": contexts, subtypes or definitions. Lines that repeat an earlier one or name another
+class are left out. This prepares a recipe: a build reads the table, whose hash the recipe stores,
+and no model.
 """
+_PROMPTS: dict[Kind, str] = {
+    "contexts": "a photo of a {class}, {context}",
+    "subtypes": "a photo of a {class}, {subtype}",
+    "definitions": "a photo of a {class}, {definition}",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,12 +52,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = partial(option, parser)
     parser.add_argument("recipe", metavar="RECIPE", help=RECIPE_HELP)
     add("--llm ID[@REVISION]", "instruct model of transformers, Hub id or directory", required=True)
-    add("--per-class N", "contexts of each class", positive, required=True)
-    add("--any-class", "write one list for all classes, without telling the model the class")
+    add(
+        "--kind KIND",
+        'contexts: phrases such as "in deep snow at dusk"; subtypes: names such as "tabby cat"; '
+        "definitions: one sentence each (default: contexts)",
+        choices=KINDS,
+        default="contexts",
+    )
+    add("--per-class N", "captions of each class", positive, required=True)
+    add("--any-class", "write one list of contexts for all classes; the model is given no class")
     add_out(parser, "FILE", "the table, .csv", required=True)
     add_seed(parser, "the sampled texts")
     add_device(parser)
-    add_json(parser, "out, model, revision, sha256, contexts, left_out, recipe")
+    add_json(parser, "out, kind, model, revision, sha256, captions, left_out, recipe")
     add_quiet(parser)
 
 
@@ -63,6 +76,10 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"--out {out}: is written as CSV; end the name in .csv")
     if out.exists():
         raise UserError(f"--out {out}: exists, and a recipe may use it; name another file")
+    if args.any_class and args.kind != "contexts":
+        raise UserError(
+            f"--any-class: {args.kind} belong to a class; leave it out, or choose --kind contexts"
+        )
     recipe = load_recipes(args.recipe)[0]
 
     from factory.models.instruct import load_instruct
@@ -71,20 +88,21 @@ def run(args: argparse.Namespace) -> None:
     found = []
     total = 1 if args.any_class else len(recipe.classes)
     with console.progress(total, unit="class", description="captions") as bar:
-        for contexts in write_contexts(
+        for captions in write_captions(
             recipe,
             lambda request, seed: model.reply(request, seed=seed),
+            kind=args.kind,
             count=args.per_class,
             seed=args.seed,
             of_any_class=args.any_class,
         ):
-            found.append(contexts)
+            found.append(captions)
             bar.update()
     replace_text(made(out), _table(found, model))
     _report(args, found, model)
 
 
-def _table(found: list[Contexts], model: InstructModel) -> str:
+def _table(found: list[Captions], model: InstructModel) -> str:
     """Return the table as CSV: `label` (unless for any class), `text` and the model of each."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -97,7 +115,7 @@ def _table(found: list[Contexts], model: InstructModel) -> str:
     return text.getvalue()
 
 
-def _report(args: argparse.Namespace, found: list[Contexts], model: InstructModel) -> None:
+def _report(args: argparse.Namespace, found: list[Captions], model: InstructModel) -> None:
     from factory.distributions.caption_texts import captions_of
     from factory.distributions.captions import CaptionSource
 
@@ -109,25 +127,26 @@ def _report(args: argparse.Namespace, found: list[Contexts], model: InstructMode
     by_class = "" if args.any_class else "label_column: label, "
     where = f"file: {json.dumps(str(args.out))}, {by_class}"
     lines = [
-        'prompt: "a photo of a {class}, {context}"',
+        f'prompt: "{_PROMPTS[args.kind]}"',
         "variables:",
-        f"  context: {{captions: {{{where}sha256: {sha256}}}}}",
+        f"  {args.kind.removesuffix('s')}: {{captions: {{{where}sha256: {sha256}}}}}",
     ]
     if args.json:
         console.write_json(
             {
                 "out": str(args.out),
+                "kind": args.kind,
                 "model": model.name,
                 "revision": model.revision,
                 "sha256": sha256,
-                "contexts": count,
+                "captions": count,
                 "left_out": dict(left_out),
                 "recipe": "\n".join(lines),
             }
         )
         return
     reasons = ", ".join(f"{number} {reason}" for reason, number in left_out.most_common())
-    console.write(f"{args.out}: {count} contexts; lines left out: {reasons or 'none'}")
+    console.write(f"{args.out}: {count} {args.kind}; lines left out: {reasons or 'none'}")
     console.write("use them in a recipe:")
     for line in lines:
         console.write(f"  {line}")

@@ -25,7 +25,7 @@ _HELP = {
     "push": "Publish a finished dataset on the Hub; run again, it sends only what changed.",
     "recipes": "List, show, compare and share recipes: packaged ones, files, those on the Hub.",
     "models": "List the models that --model accepts by name: settings, licence, size, speed.",
-    "captions": "Let a language model write contexts for prompts, as a table that recipes use.",
+    "captions": "Let a language model write captions for prompts, as a table that recipes use.",
     "doctor": "Report whether this machine can build, and with --model what batch size fits.",
     "new": "Create a folder of ready recipes from class names.",
 }

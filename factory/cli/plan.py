@@ -130,13 +130,21 @@ def parse_range(text: str, length: int) -> tuple[int, int]:
     return start, stop
 
 
+def _per_class(recipe: ResolvedRecipe) -> str:
+    """Return the images per class, as lowest and highest number if they differ."""
+    if recipe.is_union:
+        return "-"
+    least, most = min(recipe.class_counts), max(recipe.class_counts)
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+
+
 def _write_sets(recipes: Sequence[ResolvedRecipe]) -> None:
     rows = [
         (
             recipe.name,
             f"{recipe.num_images:,}",
             str(len(recipe.labels)),
-            "-" if recipe.images_per_class is None else f"{recipe.images_per_class:,}",
+            _per_class(recipe),
             "-" if recipe.combine else recipe.model.id,
         )
         for recipe in recipes

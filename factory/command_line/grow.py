@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shlex
 import subprocess
-from collections.abc import Sequence
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.cli.arguments import add_allow_cut_prompts, add_allow_local_model, add_allow_pickle
+from factory.cli.build_result import kept
 from factory.common import console
 from factory.common.devices import choose_threads, reporting_lack_of_memory
-from factory.common.errors import Failure, UserError
+from factory.common.errors import FactoryError, Failure, UserError
 from factory.common.options import add_batch_size, add_device, add_json, add_quiet, option, positive
+from factory.common.process_messages import FOLDER, read_all
 from factory.common.program import command, own_words
-from factory.common.stop_signals import stopping_on_signals
+from factory.common.stop_signals import Stopped, stopping_on_signals
 from factory.common.storage import at_home
 
 if TYPE_CHECKING:
@@ -33,8 +39,8 @@ _ADDED = re.compile(r"-(candidates|round)-\d+$")
 _DESCRIPTION = """\
 Adds two configs to a dataset: NAME-candidates-1 with new images from the recipe of NAME and another
 seed, and NAME-round-1 with all images of NAME and the candidates that the classifier is least sure
-of, the same number of each class. All images get the columns judge_entropy and judge_margin. The
-judge sees generated images only. Run again, the command resumes; OUT/rounds.json records the cost.
+of. All images get the columns judge_entropy, judge_margin and judge_sha256. The judge sees
+generated images only. Run again, the command resumes; OUT/rounds.json records the cost.
 """
 
 
@@ -49,13 +55,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "config of the dataset (default: the only one that no round has added)",
     )
     add("--candidates N", "images per class to generate and choose from", positive, required=True)
-    add("--keep N", "candidates per class to choose", positive, required=True)
+    add("--keep N", "candidates per class to choose, on average", positive, required=True)
     add(
         "--by CRITERION",
         "entropy: the highest entropy; margin: the probability of the own class is closest to the "
         "highest of another class (default: entropy)",
         choices=("entropy", "margin"),
         default="entropy",
+    )
+    add(
+        "--quota QUOTA",
+        "equal: choose the same number of each class; deficit: choose more of a class the lower "
+        "the classifier's recall on its candidates, in proportion to 1 - recall (default: equal)",
+        choices=("equal", "deficit"),
+        default="equal",
     )
     add("--processes N", "processes that generate (default: chosen by build)", positive)
     add_batch_size(parser, _BATCH_SIZE)
@@ -65,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_allow_local_model(parser)
     add_json(
         parser,
-        "config, grown, candidates, judge, weights_sha256, by, images, generated, "
+        "config, grown, candidates, judge, weights_sha256, by, quota, images, generated, "
         "generation_seconds, judging_seconds, classes",
     )
     add_quiet(parser)
@@ -73,6 +86,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Generate candidates, judge them, build the round, and print its cost."""
+    with stopping_on_signals(), _naming_itself(args.out):
+        done = _add_round(args)
+    if args.json:
+        console.write_json(asdict(done))
+    else:
+        _report(done, args.out)
+
+
+def _add_round(args: argparse.Namespace) -> Round:
     from factory.gates.choice import Wanted
     from factory.gates.rounds import add_round
     from factory.shards.directory import require_set
@@ -81,19 +103,28 @@ def run(args: argparse.Namespace) -> None:
     config = args.config or _only_config(args.out, manifest)
     _require_allowed(args, config)
     judge = _judge(args, manifest)
-    wanted = Wanted(args.candidates, args.keep, args.by)
-    with stopping_on_signals(), reporting_lack_of_memory("give a smaller --batch-size"):
-        done = add_round(
+    wanted = Wanted(args.candidates, args.keep, args.by, args.quota)
+    with reporting_lack_of_memory("give a smaller --batch-size"):
+        return add_round(
             args.out,
             config,
             judge,
             wanted,
             generate=lambda recipe: _generate(recipe, args, device=manifest.settings.device),
         )
-    if args.json:
-        console.write_json(asdict(done))
-    else:
-        _report(done, args.out)
+
+
+@contextmanager
+def _naming_itself(out: Path) -> Iterator[None]:
+    """Name in the message of a stopped command what is kept, and the command that continues."""
+    try:
+        yield
+    except Stopped as stop:
+        # The terminal may be closed, and the candidates not begun.
+        with suppress(OSError, FactoryError):
+            stop.args = (f"{stop}; {kept(str(out))}",)
+        stop.remedy = f"continue with: {command(shlex.join(sys.argv[1:]))}"
+        raise
 
 
 def _only_config(out: Path, manifest: Manifest) -> str:
@@ -174,18 +205,24 @@ def _generate(recipe: Path, args: argparse.Namespace, *, device: str) -> None:
     if args.processes:
         options += ["--processes", str(args.processes)]
     words = [*own_words(), "build", str(recipe), str(args.out), "--device", device, *options]
-    # Its summary goes to stderr: stdout is for the result of this command.
-    with subprocess.Popen(words, stdout=2) as process:
-        try:
-            status = process.wait()
-        except BaseException:
-            process.terminate()
-            raise
+    with tempfile.TemporaryDirectory() as folder:
+        # Its summary goes to stderr: stdout is for the result of this command. Its last message is
+        # printed by this one, so that a stopped command says one thing.
+        environment = os.environ | {FOLDER: folder}
+        with subprocess.Popen(words, stdout=2, env=environment) as process:
+            try:
+                status = process.wait()
+            except BaseException:
+                process.terminate()
+                raise
+        said = read_all(Path(folder))
     if status:
-        raise Failure(
-            f"{recipe.stem} was not generated, for the reason above; run the same command again to "
-            "resume"
-        )
+        reason = said[0].text if said else f"its build ended with status {status}"
+        raise Failure(f"{recipe.stem} was not generated: {reason}")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _report(done: Round, out: Path) -> None:
@@ -195,23 +232,23 @@ def _report(done: Round, out: Path) -> None:
         f"{done.generated} candidates"
     )
     console.write(
-        f"cost: {done.generated} images generated in {done.generation_seconds:.0f} s, judged with "
-        f"the rest of the dataset in {done.judging_seconds:.0f} s (recorded in rounds.json)"
+        f"cost: {done.generated} images generated in {done.generation_seconds:.0f} s, judged in "
+        f"{done.judging_seconds:.0f} s, over all launches (recorded in rounds.json)"
     )
-    worst = sorted(
-        done.classes.items(), key=lambda one: -one[1].assigned_to_others / one[1].candidates
-    )
+    worst = sorted(done.classes.items(), key=lambda one: -one[1].deficit)
     rows = [
         (
             name,
-            f"{one.assigned_to_others / one.candidates:.0%}",
-            f"{one.entropy:.2f}",
-            f"{one.kept_entropy:.2f}",
+            f"{one.assigned_to_others} of {one.candidates}",
+            str(one.kept),
+            _number(one.entropy),
+            _number(one.kept_entropy),
         )
         for name, one in worst[:_WORST]
     ]
-    header = ("class", "assigned to others", "entropy", "entropy of the kept")
-    console.write(console.table(rows, header=header, align="lrrr"))
+    header = ("class", "assigned to others", "kept", "entropy", "entropy of the kept")
+    console.write(f"kept per class (--quota {done.quota}):")
+    console.write(console.table(rows, header=header, align="lrrrr"))
     if len(worst) > _WORST:
         console.write(f"and {len(worst) - _WORST} more classes")
     line = shlex.join(["train", str(out), "--config", done.config])

@@ -18,6 +18,7 @@ from factory.common.console import close_bars
 from factory.common.errors import FactoryError, PeerFailure, UserError
 from factory.common.process_messages import LastWords, leave
 from factory.common.redaction import for_terminal
+from factory.common.stop_signals import Stopped
 from factory.common.text import cut
 
 _MOST_SHOWN = 200
@@ -87,7 +88,7 @@ def _outcome(main: Callable[[], int | None]) -> LastWords:
             return LastWords(1, traceback.format_exc().rstrip())
         return LastWords(2, "a folder has endless folders inside each other; move its files up")
     except KeyboardInterrupt as stop:
-        words = f"{str(stop) or 'interrupted'}; run the same command again to resume"
+        words = f"{str(stop) or 'interrupted'}; {getattr(stop, 'remedy', Stopped.remedy)}"
         # Exit status that shells report for a process ended by a signal.
         number = getattr(stop, "number", signal.SIGINT)
         return LastWords(128 + number, words, follows=True)

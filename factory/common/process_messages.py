@@ -33,9 +33,14 @@ class LastWords:
     at_s: float = 0.0
 
 
+def is_read_by_another() -> bool:
+    """Return whether the process that started this one prints its last message."""
+    return bool(os.environ.get(FOLDER))
+
+
 def leave(last: LastWords) -> bool:
     """Leave a message for the process that started this one; return whether that was possible."""
-    if not os.environ.get(FOLDER):
+    if not is_read_by_another():
         return False
     found = {**asdict(last), "text": for_terminal(last.text), "at_s": time.time()}
     path = Path(os.environ[FOLDER]) / f"{os.getpid()}.json"

@@ -8,7 +8,14 @@ from types import FrameType
 
 
 class Stopped(KeyboardInterrupt):
-    """Raised when this process was asked to end."""
+    """Raised when this process was asked to end.
+
+    Attributes:
+        number: The signal.
+        remedy: How to continue, for the message.
+    """
+
+    remedy = "run the same command again to resume"
 
     def __init__(self, number: int) -> None:
         self.number = number

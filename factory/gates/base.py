@@ -14,8 +14,8 @@ class Gate(Protocol):
 
     Attributes:
         name: Key in the manifest.
-        remembers: Whether results depend on earlier images of the config; such a gate processes
-            every shard in order, every time.
+        remembers: Whether it gets every row every time, in order: because results depend on earlier
+            images of the config, or because it decides itself which rows to measure.
     """
 
     name: str

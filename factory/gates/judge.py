@@ -6,22 +6,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from factory.data.columns import LABEL
+from factory.common.errors import UserError
+from factory.data.columns import LABEL, RECIPE
 from factory.gates.base import image_of
 from factory.shards.manifest import GateEntry
 from factory.shards.parquet import Row
 
 ENTROPY = "judge_entropy"
 MARGIN = "judge_margin"
+WEIGHTS = "judge_sha256"
+"""Column with the hash of the weights of the classifier that measured the row."""
+_COLUMNS = {ENTROPY: "float32", MARGIN: "float32", WEIGHTS: "string"}
 Classify = Callable[[Sequence[Any]], NDArray[np.float64]]
 """From PIL images to probabilities, shape (images, classes), classes as in the dataset."""
 
 
 class Judge:
-    """Measures the uncertainty of a classifier that was trained on other images."""
+    """Measures the uncertainty of a classifier that was trained on other images.
+
+    Each row is measured once, by the classifier of the round that added it. Only the candidates of
+    the current round are measured again if another classifier has measured them.
+    """
 
     name = "judge"
-    remembers = False
+    remembers = True
+    """It gets all rows and measures those that lack its values."""
 
     def __init__(self, classify: Classify, *, model: str, revision: str) -> None:
         """Set the classifier.
@@ -32,13 +41,19 @@ class Judge:
             revision: SHA-256 of its weights.
         """
         self._classify, self._model, self._revision = classify, model, revision
+        self._candidates = ""
+
+    def choose_from(self, config: str) -> None:
+        """Set the config of the candidates, which this classifier has to measure itself."""
+        self._candidates = config
 
     def entry(self) -> GateEntry:
         """Return columns and classifier."""
         return GateEntry(
-            columns={ENTROPY: "float32", MARGIN: "float32"},
+            columns=_COLUMNS,
             method="entropy of a trained classifier's probabilities (nats); probability of the "
-            "image's class minus the highest of another class",
+            "image's class minus the highest of another class; SHA-256 of the weights of the "
+            "row's classifier, which may be an earlier one than this",
             model=self._model,
             revision=self._revision,
         )
@@ -47,11 +62,33 @@ class Judge:
         """Keep nothing of other configs."""
 
     def measure(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        """Return entropy and margin of each row's image."""
+        """Return the columns of each row; of rows that need no measurement their values."""
+        lacking = [self._lacks(row) for row in rows]
+        new = iter(self._measured([row for row, lacks in zip(rows, lacking, strict=True) if lacks]))
+        return [
+            next(new) if lacks else {name: row[name] for name in _COLUMNS}
+            for row, lacks in zip(rows, lacking, strict=True)
+        ]
+
+    def _lacks(self, row: Row) -> bool:
+        by = row.get(WEIGHTS)
+        return by is None or (by != self._revision and row[RECIPE] == self._candidates)
+
+    def _measured(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        if not rows:
+            return []
         found = self._classify([image_of(row) for row in rows])
+        if not np.isfinite(found).all():
+            raise UserError(
+                f"--judge {self._model}: gives probabilities that are not finite numbers; train it "
+                "again with a lower learning rate"
+            )
         labels = [row[LABEL] for row in rows]
         values = zip(entropies(found).tolist(), margins(found, labels).tolist(), strict=True)
-        return [{ENTROPY: entropy, MARGIN: margin} for entropy, margin in values]
+        return [
+            {ENTROPY: entropy, MARGIN: margin, WEIGHTS: self._revision}
+            for entropy, margin in values
+        ]
 
     def notes(self) -> list[str]:
         """Return nothing: images are measured completely."""

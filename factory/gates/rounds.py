@@ -6,21 +6,27 @@ seed, and of the indexes of the candidates that were chosen. See "Rounds" in doc
 
 from __future__ import annotations
 
-import json
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from factory.builder.build import build
-from factory.common.dataset_files import ROUNDS
 from factory.common.errors import UserError
-from factory.common.untrusted_files import read_json
-from factory.common.whole_files import replace_text
 from factory.data.columns import INDEX
-from factory.gates.choice import By, ClassChoice, Wanted, by_class, choose, read_measured
+from factory.gates.choice import (
+    By,
+    ClassChoice,
+    Measured,
+    Quota,
+    Wanted,
+    by_class,
+    choose,
+    is_measured,
+    read_measured,
+)
 from factory.gates.judge import Judge
+from factory.gates.round_costs import RoundCosts
 from factory.gates.round_recipes import RoundRecipes, number_of, root_of
 from factory.gates.run import run_gates
 from factory.shards.directory import require_config, require_set, stored_recipe
@@ -39,10 +45,11 @@ class Round:
         judge: Name of the classifier.
         weights_sha256: Hash of its weights.
         by: Criterion.
+        quota: How many images of each class it chose.
         images: Rows of the new config.
         generated: Candidates, over all classes.
-        generation_seconds: Time to generate them, in the launch that finished the round.
-        judging_seconds: Time to judge all images of the dataset that were not judged before.
+        generation_seconds: Time to generate them, over all launches of the round.
+        judging_seconds: Time to judge them, and all images that no classifier had judged.
         classes: By class name.
     """
 
@@ -52,6 +59,7 @@ class Round:
     judge: str
     weights_sha256: str
     by: By
+    quota: Quota
     images: int
     generated: int
     generation_seconds: float
@@ -94,23 +102,20 @@ def add_round(
     source = _source(judge, wanted)
     if name in before.configs and stored_recipe(out, name).source != source:
         raise _exists(out, name)
+    costs = RoundCosts(out, name)
     with tempfile.TemporaryDirectory() as temporary:
         recipes = RoundRecipes(Path(temporary) / "recipes", grown)
         candidates = recipes.candidates(number, wanted.candidates)
         _require_finished(out, before, but=(candidates, name))
-        started = time.monotonic()
-        generate(recipes.path(candidates))
-        generated = time.monotonic()
-        run_gates(out, [judge], show_progress=show_progress)
-        judged = time.monotonic()
-        manifest = require_set(out)
-        measured = read_measured(out, manifest, candidates)
-        chosen = choose(measured, wanted, labels=manifest.labels)
+        with costs.timed("generation_seconds"):
+            generate(recipes.path(candidates))
+        with costs.timed("judging_seconds"):
+            measured = _measured(out, judge, candidates, show_progress=show_progress)
+        chosen = choose(measured, wanted, labels=before.labels)
         recipe = recipes.round(name, candidates, chosen, source=source)
-    known = manifest.configs.get(name)
-    if known is not None and known.fingerprint != recipe.fingerprint:
+    if name in before.configs and before.configs[name].fingerprint != recipe.fingerprint:
         raise _exists(out, name)
-    settings = BuildSettings(device=manifest.settings.device)
+    settings = BuildSettings(device=before.settings.device)
     build([recipe], out, settings=settings, show_progress=show_progress)
     done = Round(
         config=name,
@@ -119,21 +124,33 @@ def add_round(
         judge=str(judge.entry().model),
         weights_sha256=str(judge.entry().revision),
         by=wanted.by,
+        quota=wanted.quota,
         images=require_set(out).num_images(name),
         generated=len(measured[INDEX]),
-        generation_seconds=round(generated - started, 1),
-        judging_seconds=round(judged - generated, 1),
-        classes=by_class(measured, chosen, manifest.labels),
+        **costs.seconds,
+        classes=by_class(measured, chosen, before.labels),
     )
-    _record(out, done)
+    costs.finish(asdict(done))
     return done
+
+
+def _measured(out: Path, judge: Judge, candidates: str, *, show_progress: bool) -> Measured:
+    """Return what the judge says about the candidates, which it measures unless it has before."""
+    revision = str(judge.entry().revision)
+    if not is_measured(out, require_set(out), candidates, weights_sha256=revision):
+        judge.choose_from(candidates)
+        run_gates(out, [judge], show_progress=show_progress)
+    return read_measured(out, require_set(out), candidates)
 
 
 def _source(judge: Judge, wanted: Wanted) -> str:
     entry = judge.entry()
     rule = "highest entropy" if wanted.by == "entropy" else "margin closest to 0"
+    number = f"the {wanted.keep}"
+    if wanted.quota == "deficit":
+        number = f"on average {wanted.keep} (in proportion to 1 - recall)"
     return (
-        f"data-factory grow: of {wanted.candidates} candidates per class, the {wanted.keep} with "
+        f"data-factory grow: of {wanted.candidates} candidates per class, {number} with "
         f"the {rule} by classifier {entry.model} (weights sha256 {entry.revision})"
     )
 
@@ -150,12 +167,3 @@ def _exists(out: Path, name: str) -> UserError:
         f"{out}: {name} exists with other images ({stored_recipe(out, name).source}); add a round "
         f"to it with --config {name}"
     )
-
-
-def _record(out: Path, done: Round) -> None:
-    """Write a round's cost; of one that existed before, the first record stays."""
-    path = out / ROUNDS
-    known = read_json(path) if path.is_file() else {}
-    if isinstance(known, dict) and done.config not in known:
-        text = json.dumps(known | {done.config: asdict(done)}, indent=2, ensure_ascii=False)
-        replace_text(path, text + "\n")

@@ -208,7 +208,7 @@ def _shards(
     recipe = other.recipes.get(name)
     if after is None or found is None or recipe is None:
         return None
-    if recipe.is_combination and recipe.images_per_class is None:
+    if recipe.is_union:
         return Shards(0, 0, 0, "uses the files of its members")
     size = found.settings.shard_size
     total = shard_count(after, shard_size=size)

@@ -162,8 +162,8 @@ def _read_shards(
             entry = found.configs[name]
             if labels.total() == entry.rows:
                 # Otherwise rows are missing, which is already reported.
-                failed = Counter(image.label for image in entry.failed)
-                read.faults += balance_faults(name, labels, failed, found.labels)
+                labels.update(image.label for image in entry.failed)
+                read.faults += balance_faults(name, labels, found.labels, recipes.get(name))
     return read
 
 

@@ -230,18 +230,22 @@ def _wanted(output: Output) -> str:
 
 
 def balance_faults(
-    name: str, labels: Counter[int], failed: Counter[int], names: Sequence[str]
+    name: str, labels: Counter[int], names: Sequence[str], recipe: ResolvedRecipe | None
 ) -> list[SetFault]:
-    """Return a fault for each class of a config with more or fewer images than the others."""
-    planned = (labels.total() + failed.total()) // len(names)
+    """Return a fault for each class of a config with more or fewer images than planned.
+
+    Args:
+        name: Name of the config.
+        labels: Its images by label, failed ones included.
+        names: Class names.
+        recipe: Its recipe; None if it cannot be read.
+    """
+    planned = [labels.total() // len(names)] * len(names)
+    if recipe is not None and recipe.rows and len(recipe.classes) == len(names):
+        planned = list(recipe.class_counts)
     uneven = [
-        SetFault(
-            f"data/{name}",
-            f"label balance of {one}",
-            str(labels[label]),
-            str(planned - failed[label]),
-        )
+        SetFault(f"data/{name}", f"label balance of {one}", str(labels[label]), str(planned[label]))
         for label, one in enumerate(names)
-        if labels[label] != planned - failed[label]
+        if labels[label] != planned[label]
     ]
     return first_few(uneven)

@@ -41,10 +41,11 @@ def scattered(
 
 @lru_cache(maxsize=8)
 def listed_images(rows: tuple[Ranges, ...], num_classes: int) -> NDArray[np.int64]:
-    """Return the images of a combination that lists the same number of each class, in order.
+    """Return the images of a combination that lists its images, in order.
 
-    Row i has class `i % num_classes`, as in every config; within a class the order is that of the
-    members and their indexes.
+    Classes take turns in the order of their labels until each has no more, so row i has class
+    `i % num_classes` if all have the same number. Within a class the order is that of the members
+    and their indexes.
 
     Returns:
         Shape (images, 2): number of the member, index of its image.
@@ -55,5 +56,9 @@ def listed_images(rows: tuple[Ranges, ...], num_classes: int) -> NDArray[np.int6
         for first, last in ranges
     ]
     images = np.concatenate(listed).astype(np.int64)
-    by_class = images[np.argsort(images[:, 1] % num_classes, kind="stable")]
-    return by_class.reshape(num_classes, -1, 2).swapaxes(0, 1).reshape(-1, 2)
+    labels = images[:, 1] % num_classes
+    by_class = np.argsort(labels, kind="stable")
+    counts = np.bincount(labels, minlength=num_classes)
+    turns = np.empty_like(labels)
+    turns[by_class] = np.concatenate([np.arange(count) for count in counts])
+    return images[np.lexsort((labels, turns))]

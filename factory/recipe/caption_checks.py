@@ -1,12 +1,13 @@
-"""Find captions that make poor labels: repeated ones, and ones that name another class."""
+"""Find captions that make poor labels: repeated ones, and ones of or about another class."""
 
 import re
 from collections.abc import Iterator, Sequence
 
 from factory.common.errors import Fault, UserError
-from factory.common.text import cut
+from factory.common.text import cut, plural
 from factory.distributions.caption_texts import CaptionTexts, captions_of
 from factory.distributions.captions import Captions
+from factory.distributions.template import parse_template
 from factory.recipe.resolved import ResolvedRecipe
 
 _MOST_CAPTIONS = 100_000
@@ -26,7 +27,11 @@ def caption_warnings(recipe: ResolvedRecipe) -> Iterator[Fault]:
             except UserError:
                 # Changed or missing since the recipe was loaded; the next reader reports it.
                 continue
-            for message in (*_repeats(texts), *_other_classes(recipe, texts)):
+            for message in (
+                *_repeats(texts),
+                *_several_classes(recipe, texts, name),
+                *_other_classes(recipe, texts),
+            ):
                 yield recipe.fault(message, *("variables", name, "captions"))
 
 
@@ -44,6 +49,27 @@ def _repeats(texts: CaptionTexts) -> Iterator[str]:
         f"{f' of their class (most: {shares})' if shares else ''}: their images will look alike; "
         "remove the repeats"
     )
+
+
+def _several_classes(recipe: ResolvedRecipe, texts: CaptionTexts, variable: str) -> Iterator[str]:
+    """Yield a warning about captions of several classes in prompts that do not name the class."""
+    prompts = [set(parse_template(one.text).names) for one in recipe.prompt]
+    if not any(variable in own and not own & {"class", "label"} for own in prompts):
+        return
+    owners: dict[str, str] = {}
+    pairs = [(text, label) for label in recipe.labels for text in dict.fromkeys(texts.of(label))]
+    shared = [
+        (text, owner, label)
+        for text, label in pairs
+        if (owner := owners.setdefault(text.casefold(), label)) != label
+    ]
+    if shared:
+        text, owner, label = shared[0]
+        yield (
+            f"{plural(len(shared), 'caption')} of a class also of an earlier class, e.g. "
+            f"'{cut(text, 60)}' of '{owner}' and '{label}': their images will look alike; add "
+            "{class} to the prompt, or remove them"
+        )
 
 
 def _other_classes(recipe: ResolvedRecipe, texts: CaptionTexts) -> Iterator[str]:

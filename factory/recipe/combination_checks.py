@@ -1,11 +1,8 @@
 """Check combinations: their members, and the images they take from each."""
 
-import numpy as np
-from numpy.typing import NDArray
-
 from factory.recipe.checks import Checked
 from factory.recipe.resolved import ResolvedRecipe, equal_shares
-from factory.recipe.row_ranges import Ranges, count_rows
+from factory.recipe.row_ranges import Ranges, count_per_class
 from factory.recipe.schema import RecipeFile
 
 
@@ -31,7 +28,7 @@ def check_members(checked: Checked, recipe: ResolvedRecipe) -> None:
 
 
 def check_rows(checked: Checked, file: RecipeFile, members: list[ResolvedRecipe]) -> None:
-    """Check the key `rows` of a combination: known members, existing images, balanced classes."""
+    """Check the key `rows` of a combination: known members and existing images."""
     if file.images_per_class is not None:
         checked.add("conflicts with `rows`, which lists the images; remove it", "images_per_class")
     own = {member.name: member for member in members}
@@ -46,28 +43,9 @@ def check_rows(checked: Checked, file: RecipeFile, members: list[ResolvedRecipe]
                 f"{member.num_images:,} (from 0); list existing images",
                 *("rows", name),
             )
-    classes = members[0].labels
-    counts = np.sum([_per_class(one, len(classes)) for one in file.rows.values()], axis=0)
-    least, most = int(np.argmin(counts)), int(np.argmax(counts))
-    if counts[least] != counts[most]:
-        checked.add(
-            f"lists {counts[least]:,} images of class '{classes[least]}' and {counts[most]:,} of "
-            f"'{classes[most]}'; list the same number of each class (index % {len(classes)} is "
-            "the class)",
-            "rows",
-        )
 
 
-def rows_per_class(rows: dict[str, Ranges], num_classes: int) -> int:
-    """Return the images per class of a combination that lists the same number of each class."""
-    return sum(map(count_rows, rows.values())) // num_classes
-
-
-def _per_class(ranges: Ranges, num_classes: int) -> NDArray[np.int64]:
-    """Return the number of images of each class, shape (num_classes,)."""
-    counts = np.zeros(num_classes, np.int64)
-    for first, last in ranges:
-        whole, rest = divmod(last - first + 1, num_classes)
-        counts += whole
-        counts[np.arange(first, first + rest) % num_classes] += 1
-    return counts
+def rows_per_class(rows: dict[str, Ranges], num_classes: int) -> int | None:
+    """Return the listed images per class; None if classes have different numbers."""
+    counts = set(count_per_class(rows.values(), num_classes))
+    return counts.pop() if len(counts) == 1 else None

@@ -195,6 +195,18 @@ def _uneven_shares(recipe: ResolvedRecipe) -> Iterator[Fault]:
         )
 
 
+def _uneven_classes(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    counts = recipe.class_counts
+    if min(counts) < max(counts):
+        least, most = (recipe.labels[counts.index(one)] for one in (min(counts), max(counts)))
+        yield recipe.fault(
+            f"lists {min(counts):,} images of class '{least}' and {max(counts):,} of '{most}' "
+            f"(index % {len(counts)} is the class); unless quotas of `grow` are meant, list the "
+            "same number of each class",
+            "rows",
+        )
+
+
 def _mixed_sizes(recipe: ResolvedRecipe) -> Iterator[Fault]:
     shapes = {member.output.size for member in recipe.members}
     if len(shapes) > 1:
@@ -224,4 +236,4 @@ _CHECKS = (
     wrong_articles,
     word_warnings,
 )
-_COMBINATION_CHECKS = (_uneven_shares, _mixed_sizes)
+_COMBINATION_CHECKS = (_uneven_shares, _uneven_classes, _mixed_sizes)

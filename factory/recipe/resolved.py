@@ -19,7 +19,7 @@ from factory.common.frozen import Frozen
 from factory.common.yaml_nodes import Key, Node
 from factory.distributions.base import ValueType
 from factory.distributions.variables import Variable, joint_type
-from factory.recipe.row_ranges import RowRanges, write_ranges
+from factory.recipe.row_ranges import RowRanges, count_per_class, write_ranges
 from factory.recipe.schema import ClassEntry, Model, Output, Sampling, WeightedText
 from factory.recipe.variable_columns import Column, own_columns
 
@@ -46,7 +46,8 @@ class ResolvedRecipe(Frozen):
         summary: One-line description.
         source: Origin of the recipe.
         classes: Classes in label order, with their prompt texts.
-        images_per_class: None for a combination of everything its members have.
+        images_per_class: None for a combination of everything its members have, and of listed rows
+            with different numbers of each class.
         prompt: Templates with weights; empty for a combination.
         negative_prompt: Template.
         variables: Distributions by name.
@@ -101,8 +102,29 @@ class ResolvedRecipe(Frozen):
     def num_images(self) -> int:
         """Total number of images."""
         if self.images_per_class is None:
-            return sum(member.num_images for member in self.members)
+            return sum(self.class_counts)
         return self.images_per_class * len(self.classes)
+
+    @property
+    def is_union(self) -> bool:
+        """Whether it has all images of its members, and reads their files."""
+        return self.is_combination and self.images_per_class is None and not self.rows
+
+    @property
+    def class_counts(self) -> tuple[int, ...]:
+        """Number of images of each class, by label."""
+        if self.rows:
+            return self._listed_counts
+        if self.images_per_class is not None:
+            return (self.images_per_class,) * len(self.classes)
+        own = [member.class_counts for member in self.members]
+        return tuple(sum(counts) for counts in zip(*own, strict=True))
+
+    @cached_property
+    def _listed_counts(self) -> tuple[int, ...]:
+        # Cached, since lists can be long and plans ask for each range of rows. No copy of a recipe
+        # changes `rows`.
+        return count_per_class(self.rows.values(), len(self.classes))
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:

@@ -2,8 +2,10 @@
 
 import re
 import textwrap
+from collections.abc import Iterable
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import BeforeValidator
 
 Ranges = tuple[tuple[int, int], ...]
@@ -65,6 +67,16 @@ def ranges_of(indexes: list[int]) -> Ranges:
 def count_rows(ranges: Ranges) -> int:
     """Return the number of indexes in some ranges."""
     return sum(last - first + 1 for first, last in ranges)
+
+
+def count_per_class(lists: Iterable[Ranges], num_classes: int) -> tuple[int, ...]:
+    """Return the number of listed images of each class; the class is index % num_classes."""
+    counts = np.zeros(num_classes, np.int64)
+    for first, last in (one for ranges in lists for one in ranges):
+        whole, rest = divmod(last - first + 1, num_classes)
+        counts += whole
+        counts[np.arange(first, first + rest) % num_classes] += 1
+    return tuple(counts.tolist())
 
 
 RowRanges = Annotated[

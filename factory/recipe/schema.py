@@ -228,7 +228,7 @@ class RecipeFile(Frozen):
     rows: dict[Text, RowRanges] = Field(
         default={},
         description="Of a combination: the images it takes from each member instead, as indexes "
-        "and ranges, e.g. `0-99, 104`; the same number of each class. Written by `grow`.",
+        "and ranges, e.g. `0-99, 104`. Written by `grow`.",
     )
     origins: tuple[Text, ...] = Field(
         default=(),

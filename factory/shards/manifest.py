@@ -71,7 +71,7 @@ class ConfigEntry(_Entry):
         model: Hub id or directory; None for combinations.
         revision: Commit or hash of the weights.
         images: Planned number of images, copies and failed ones included; 0 for unions.
-        images_per_class: None for unions.
+        images_per_class: None for unions and for configs with different numbers of each class.
         sampling: How its images are sampled; see `factory.planner.sampling_summary`. None for
             combinations and in manifests of older versions.
         members: Members of a combination.
