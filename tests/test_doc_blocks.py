@@ -106,7 +106,7 @@ def shell(
 
 # Pages whose commands are mostly those of the others, with other options.
 IN_SOAK = (
-    *("cifar10", "cookbook", "gallery", "multi-node", "paper", "report", "sharing", "trust"),
+    *("cifar10", "cookbook", "gallery", "gates", "multi-node", "paper", "report", "sharing", "trust"),
     "zero-shot",
 )
 RUN = [

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.data.columns import LABEL
-from factory.gates.base import image_of
+from factory.gates.base import ConfigRows, image_of
 from factory.shards.manifest import GateEntry
 from factory.shards.parquet import Row
 
@@ -43,7 +43,7 @@ class Judge:
             revision=self._revision,
         )
 
-    def begin(self, config: str) -> None:
+    def begin(self, config: str, rows: ConfigRows) -> None:
         """Keep nothing of other configs."""
 
     def measure(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
