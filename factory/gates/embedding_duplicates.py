@@ -26,6 +26,8 @@ OTHER_LABEL = "embedding_duplicate_other_label"
 THRESHOLD = 0.95
 # Vectors that are compared at a time: products of 1,024 x 8,192 numbers take 32 MiB.
 _BLOCK, _KEPT = 1024, 8192
+_MOST = 0.25
+"""Share of near-duplicates above which the threshold is doubtful."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,9 @@ class EmbeddingDuplicates:
             similarity: Cosine similarity from which two images are near-duplicates.
         """
         self._embeddings, self._threshold = embeddings, similarity
+        # As a number of 32 bits, as similarities are.
+        self._limit = float(np.float32(similarity))
+        self._measured = self._flagged = 0
 
     def entry(self) -> GateEntry:
         """Return columns, model and threshold."""
@@ -101,15 +106,23 @@ class EmbeddingDuplicates:
         found: list[dict[str, Any]] = []
         for block in blocks(len(rows), _BLOCK):
             size = block.stop - block.start
-            found += self._measured(np.arange(self._place, self._place + size))
+            found += self._compare(np.arange(self._place, self._place + size))
             self._place += size
+        self._measured += len(found)
+        self._flagged += sum(one[FLAG] for one in found)
         return found
 
     def notes(self) -> list[str]:
-        """Return nothing: images are measured completely."""
-        return []
+        """Return whether the threshold fits the model badly."""
+        if self._flagged <= _MOST * self._measured:
+            return []
+        return [
+            f"{self._flagged:,} of {self._measured:,} images are near-duplicates by embedding: "
+            f"{self._embeddings.model} finds most of them similar; give an --embedding-similarity "
+            f"above {self._threshold:g}, or another model"
+        ]
 
-    def _measured(self, own: NDArray[np.int64]) -> list[dict[str, Any]]:
+    def _compare(self, own: NDArray[np.int64]) -> list[dict[str, Any]]:
         """Return the values of some images; those before them are measured."""
         nearest = _Nearest.nothing(len(own))
         for block in blocks(len(self._kept), _KEPT):
@@ -120,7 +133,7 @@ class EmbeddingDuplicates:
         for row in range(len(own)):
             one = slice(row, row + 1)
             nearest.see(one, similar[one, new], own[new], noise[one, new])
-            if nearest.similarity[row] < self._threshold:
+            if nearest.similarity[row] < self._limit:
                 new.append(row)
         self._kept = np.concatenate([self._kept, own[new]])
         return self._values(own, nearest)
@@ -134,9 +147,9 @@ class EmbeddingDuplicates:
         vectors, labels = self._embeddings.vectors, self._embeddings.labels
         left, right = (torch.from_numpy(np.array(vectors[places])) for places in (own, others))
         device = self._embeddings.device
-        similar: Vectors = (left.to(device) @ right.to(device).T).cpu().numpy()
+        similar: Vectors = (left.to(device) @ right.to(device).T).clamp(-1, 1).cpu().numpy()
         is_other = labels[own][:, None] != labels[others]
-        return similar, others, (similar >= self._threshold) & is_other
+        return similar, others, (similar >= self._limit) & is_other
 
     def _values(self, own: NDArray[np.int64], nearest: _Nearest) -> list[dict[str, Any]]:
         indexes = self._embeddings.indexes
@@ -148,7 +161,7 @@ class EmbeddingDuplicates:
             is_first = place < 0
             found.append(
                 {
-                    FLAG: similarity >= self._threshold,
+                    FLAG: similarity >= self._limit,
                     NEAREST: None if is_first else int(indexes[place]),
                     SIMILARITY: None if is_first else similarity,
                     OTHER_LABEL: bool(nearest.is_noise[row]),
