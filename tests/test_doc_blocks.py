@@ -106,8 +106,8 @@ def shell(
 
 # Pages whose commands are mostly those of the others, with other options.
 IN_SOAK = (
-    *("cifar10", "cookbook", "gallery", "multi-node", "paper", "report", "sharing", "trust"),
-    "zero-shot",
+    *("cifar10", "cookbook", "gallery", "gates", "multi-node", "paper", "report", "sharing"),
+    *("trust", "zero-shot"),
 )
 RUN = [
     pytest.param(page, marks=pytest.mark.soak if Path(page).stem in IN_SOAK else pytest.mark.slow)

@@ -37,7 +37,8 @@ FACES = {
     "renderer": "contact_sheet diffusers_renderer flaws out_of_memory pool",
     "card": "header licences page reader_files scores",
     "builder": "build jobs launcher markers partial_shards processes ranks tidy",
-    "gates": "base choice class_margin clip_score duplicates judge marked rounds run safety",
+    "gates": "base choice class_margin clip_score duplicates embedding_duplicates embeddings judge "
+    "label_issues marked rounds run safety",
     "inspection": "batch_sizes diff doctor preview replay status verify",
     "sharing": "pull_recipes push_dataset push_recipes",
     "cli": "arguments build_result main",

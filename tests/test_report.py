@@ -399,8 +399,8 @@ def test_confused_images_are_shown_side_by_side(report: Report) -> None:
 
 
 def test_near_duplicates_across_labels_come_first(report: Report, out: Path) -> None:
-    found = duplicates(open_report_dataset(out))
-    assert found is not None and found.across and found.total > found.across
+    (found,) = duplicates(open_report_dataset(out))
+    assert found.compares == "pixels" and found.across and found.total > found.across
     flags = [pair.other_label for pair in found.pairs]
     assert flags == sorted(flags, reverse=True)
     assert found.pairs[0].first.label != found.pairs[0].second.label

@@ -9,8 +9,31 @@ from eval.report_page.dataset import Dataset
 from eval.report_page.sheets import MOST_CHECKED, ImageEntry, entries_of
 from factory.data.columns import INDEX
 
-DUPLICATE, DUPLICATE_OF = "near_duplicate", "near_duplicate_of"
-OTHER_LABEL = "near_duplicate_other_label"
+
+@dataclass(frozen=True)
+class Measure:
+    """A gate that finds near-duplicates, by its columns.
+
+    Attributes:
+        compares: The parts of two images that it compares.
+        duplicate: Column of its flag.
+        of: Column with the index of the earlier image.
+    """
+
+    compares: str
+    duplicate: str
+    of: str
+
+    @property
+    def other_label(self) -> str:
+        """Column of its flag for images of another class."""
+        return f"{self.duplicate}_other_label"
+
+
+MEASURES = (
+    Measure("pixels", "near_duplicate", "near_duplicate_of"),
+    Measure("embeddings", "embedding_duplicate", "embedding_nearest"),
+)
 
 
 @dataclass(frozen=True)
@@ -34,12 +57,14 @@ class Duplicates:
     """Near-duplicates of all configs; those with different labels come first.
 
     Attributes:
+        compares: The parts of two images that were compared.
         counts: By config: number of near-duplicates, and of those with another label.
         pairs: The pairs that are shown.
         total: Number of near-duplicates.
         across: Number of them with another label.
     """
 
+    compares: str
     counts: dict[str, tuple[int, int]]
     pairs: list[Pair]
 
@@ -54,28 +79,33 @@ class Duplicates:
         return sum(count for _, count in self.counts.values())
 
 
-def duplicates(dataset: Dataset) -> Duplicates | None:
-    """Return the near-duplicates; None if they were not measured."""
-    if not any(DUPLICATE in gate.columns for gate in dataset.manifest.gates.values()):
-        return None
+def duplicates(dataset: Dataset) -> list[Duplicates]:
+    """Return the near-duplicates by each measure that was used."""
+    columns = {name for gate in dataset.manifest.gates.values() for name in gate.columns}
+    return [_duplicates(dataset, one) for one in MEASURES if one.duplicate in columns]
+
+
+def _duplicates(dataset: Dataset, measure: Measure) -> Duplicates:
     counts, found = {}, []
     for config in dataset.generated:
-        flags, others = dataset.values(config, DUPLICATE), dataset.values(config, OTHER_LABEL)
+        flags = dataset.values(config, measure.duplicate)
+        others = dataset.values(config, measure.other_label)
         flagged = [place for place, flag in enumerate(flags) if flag]
         counts[config] = len(flagged), sum(bool(others[place]) for place in flagged)
         found += [(not others[place], config, place) for place in flagged]
     chosen = sorted(found)[:MOST_CHECKED]
     pairs: list[Pair] = []
     for config in dict.fromkeys(config for _, config, _ in chosen):
-        pairs += _pairs(dataset, config, [place for _, name, place in chosen if name == config])
+        places = [place for _, name, place in chosen if name == config]
+        pairs += _pairs(dataset, config, places, of=measure.of)
     pairs.sort(key=lambda pair: not pair.other_label)
-    return Duplicates(counts, pairs)
+    return Duplicates(measure.compares, counts, pairs)
 
 
-def _pairs(dataset: Dataset, config: str, places: Sequence[int]) -> list[Pair]:
+def _pairs(dataset: Dataset, config: str, places: Sequence[int], *, of: str) -> list[Pair]:
     indexes = dataset.values(config, INDEX)
     at = {index: place for place, index in enumerate(indexes) if isinstance(index, int)}
-    earlier = dataset.values(config, DUPLICATE_OF)
+    earlier = dataset.values(config, of)
     known = [
         (at[first], place)
         for place in places

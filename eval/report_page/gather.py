@@ -54,7 +54,7 @@ class Report:
     sheets: sheets.Sheets
     distributions: list[distributions.Column]
     space: space.Space | None
-    duplicates: duplicates.Duplicates | None
+    duplicates: list[duplicates.Duplicates]
     lowest: margins.Lowest | None
     facts: fact_section.Facts
     shortfalls: list[shortfalls.Shortfall]

@@ -9,6 +9,7 @@ from eval.report_page.dataset import Dataset
 from eval.report_page.sheets import MOST_CHECKED, ImageEntry, entries_of
 
 SCORE = "clip_score"
+ISSUE, QUALITY = "label_issue", "label_quality"
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Lowest:
 
 
 def lowest(dataset: Dataset) -> Lowest | None:
-    """Return the images with the lowest class margin, or else the lowest CLIP score.
+    """Return the images with the lowest class margin, or else label quality, or else CLIP score.
 
     A class margin is a column of a gate whose name ends in `margin`.
     """
@@ -45,4 +46,4 @@ def lowest(dataset: Dataset) -> Lowest | None:
 def _measured(dataset: Dataset) -> str | None:
     columns = [name for gate in dataset.manifest.gates.values() for name in gate.columns]
     margins = sorted(name for name in columns if name.endswith("margin"))
-    return next(iter([*margins, *(name for name in columns if name == SCORE)]), None)
+    return next(iter([*margins, *(name for name in (QUALITY, SCORE) if name in columns)]), None)

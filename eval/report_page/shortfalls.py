@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from eval.report_page import text
 from eval.report_page.dataset import Dataset
-from eval.report_page.duplicates import DUPLICATE, Duplicates
+from eval.report_page.duplicates import Duplicates
 from eval.report_page.facts import Facts
 from eval.report_page.headline import Line, Table
+from eval.report_page.margins import ISSUE, QUALITY, SCORE
 from eval.report_page.runs import Runs
 from eval.report_page.text import count
 
@@ -33,7 +34,7 @@ def shortfalls(
     *,
     tables: Sequence[Table],
     facts: Facts,
-    found: Duplicates | None,
+    found: Sequence[Duplicates],
 ) -> list[Shortfall]:
     """Return all facts, those about the images first."""
     return [
@@ -74,25 +75,32 @@ def _images(dataset: Dataset, facts: Facts) -> Iterator[Shortfall]:
             )
 
 
-def _gates(dataset: Dataset, found: Duplicates | None) -> Iterator[Shortfall]:
+def _gates(dataset: Dataset, found: Sequence[Duplicates]) -> Iterator[Shortfall]:
     columns = {name for gate in dataset.manifest.gates.values() for name in gate.columns}
-    if DUPLICATE not in columns:
+    if not found:
         yield Shortfall(
             "Quality",
             "Near-duplicates were not measured.",
             "data-factory gate OUT --near-duplicates",
         )
-    if not any(name == "clip_score" or name.endswith("margin") for name in columns):
+    if not any(name in (SCORE, QUALITY) or name.endswith("margin") for name in columns):
         yield Shortfall(
             "Quality",
             "Nothing measured whether images show their class.",
             "data-factory gate OUT --clip-score MODEL",
         )
-    if found is not None and found.across:
+    for one in found:
+        if one.across:
+            yield Shortfall(
+                "Quality",
+                f"By their {one.compares}, {count(one.across, 'image')} nearly repeat an image of "
+                "another class: one of the two labels may be wrong.",
+            )
+    if issues := sum(dataset.values(name, ISSUE).count(True) for name in dataset.generated):
         yield Shortfall(
             "Quality",
-            f"{count(found.across, 'image')} nearly repeat an image of another class: one of the "
-            "two labels may be wrong.",
+            f"{count(issues, 'label')} may be wrong, by cross-validation.",
+            f'data-factory train OUT --filter "not {ISSUE}"',
         )
 
 

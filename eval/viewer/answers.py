@@ -17,12 +17,12 @@ from eval.viewer.facets import Facet, make_facets
 from eval.viewer.images import Images
 from eval.viewer.marks import Marks
 from eval.viewer.rows import Rows, open_rows
-from eval.viewer.selection import Query, Selector
+from eval.viewer.selection import HASHES, Query, Selector
 from factory.common.dataset_files import MARKS
 from factory.common.errors import UserError
 from factory.common.program import command
 from factory.common.untrusted_files import parse_json
-from factory.data.columns import DIFFERENCE_HASH, INDEX, LABEL, PROMPT, RECIPE
+from factory.data.columns import INDEX, LABEL, PROMPT, RECIPE
 
 PAGE_ROWS, MOST_ROWS, MOST_BESIDE = 60, 300, 5
 Document = dict[str, Any]
@@ -64,7 +64,7 @@ class Viewer:
                 }
                 for one in self.facets
             ],
-            "similar": DIFFERENCE_HASH in self.rows.table.column_names,
+            "similar": any(name in self.rows.table.column_names for name in HASHES),
             "similar_command": command(f"gate {_quoted(dataset.out)} --near-duplicates"),
             "marked": len(self.marks.marks),
             "marks_file": str(self.marks.path),

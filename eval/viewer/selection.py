@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -11,10 +12,12 @@ from eval.viewer.marks import Marks
 from eval.viewer.rows import RowNumbers, Rows
 from factory.common.errors import UserError
 from factory.common.program import command
-from factory.data.columns import DIFFERENCE_HASH
+from factory.data.columns import DIFFERENCE_HASH, EMBEDDING_HASH
 from factory.data.row_filter import matching_rows
 
 _KEPT = 16
+HASHES = (EMBEDDING_HASH, DIFFERENCE_HASH)
+"""Columns that similar images are found by; the first that the chosen image has is used."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +109,8 @@ class Selector:
         Raises:
             UserError: The dataset, or this row, has no hashes.
         """
-        has_hashes = DIFFERENCE_HASH in self.rows.table.column_names
-        column = self.rows.table[DIFFERENCE_HASH] if has_hashes else None
-        if column is None or str(column.type) != "int64" or not column[row].is_valid:
+        column = self._hashes(row)
+        if column is None:
             gate = command(f"gate {shlex.quote(str(self.rows.dataset.out))} --near-duplicates")
             raise UserError(
                 f"this image has no {DIFFERENCE_HASH}; `{gate}` writes it, then start the viewer "
@@ -117,3 +119,10 @@ class Selector:
         hashes = column.fill_null(0).to_numpy().view(np.uint64)
         bits = np.bitwise_count(hashes[others] ^ hashes[row]).astype(np.int64)
         return np.where(column.is_valid().to_numpy()[others], bits, 65)
+
+    def _hashes(self, row: int) -> Any:
+        """Return the column of hashes that a row is compared by; None if it has none."""
+        table = self.rows.table
+        found = (table[name] for name in HASHES if name in table.column_names)
+        kinds = (one for one in found if str(one.type) == "int64" and one[row].is_valid)
+        return next(kinds, None)

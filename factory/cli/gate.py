@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from factory.gates.run import GateReport
 
 _BATCH_SIZE = 32
+_DUPLICATES = {
+    "near-duplicates": "near_duplicate",
+    "near-duplicates by embedding": "embedding_duplicate",
+}
 _EPILOG = """\
 Images, rows and their order stay unchanged. If the dataset has grown, run the command again to
 measure the new rows. Then, for example:
@@ -50,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "class_margin (score of the own class minus that of the nearest other class) and "
         "nearest_other_class",
     )
+    _add_embedding(parser)
     _add_safety(parser)
     add(
         "--near-duplicates",
@@ -76,6 +81,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_quiet(parser)
 
 
+def _add_embedding(parser: argparse.ArgumentParser) -> None:
+    add = partial(option, parser)
+    add(
+        "--embedding ID[@REVISION]",
+        "run folder of `train`, or CLIP or SigLIP model: near-duplicates by the similarity of "
+        "embeddings, columns embedding_duplicate, embedding_nearest (index of the most similar "
+        "earlier image), embedding_similarity, embedding_duplicate_other_label (a near-duplicate "
+        "of another class: label noise) and embedding_hash",
+    )
+    add(
+        "--embedding-similarity X",
+        "lowest cosine similarity of two duplicates, -1 to 1 (default: 0.95)",
+        float,
+        default=0.95,
+    )
+    add(
+        "--label-issues",
+        "columns label_issue and label_quality (0 to 1): labels that cleanlab finds probably "
+        "wrong, by cross-validation on the embeddings of --embedding",
+    )
+
+
 def _add_safety(parser: argparse.ArgumentParser) -> None:
     add = partial(option, parser)
     add(
@@ -99,14 +126,7 @@ def _add_safety(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure the images and print the results."""
-    measured = args.clip_score or args.class_margin or args.safety or args.near_duplicates
-    if not (measured or args.marks):
-        raise UserError(
-            "choose a gate: --clip-score MODEL, --class-margin MODEL, --safety MODEL, "
-            "--near-duplicates or --marks FILE"
-        )
-    if not 0 <= args.unsafe_threshold <= 1:
-        raise UserError(f"--unsafe-threshold is {args.unsafe_threshold}; give 0 to 1")
+    _check(args)
     batch_size = args.batch_size or _BATCH_SIZE
 
     from factory.data.row_counts import counts_line
@@ -124,18 +144,34 @@ def run(args: argparse.Namespace) -> None:
     flags = f"; flagged: {', '.join(flagged)}" if flagged else ""
     rows, columns = plural(report.rows, "row"), ", ".join(report.columns)
     console.write(f"{args.out}: {rows}, columns {columns}{flags}")
-    if args.near_duplicates:
-        _tell_label_noise(report)
+    for name, flag in _DUPLICATES.items():
+        _report_label_noise(report, name, flag)
 
 
-def _tell_label_noise(report: GateReport) -> None:
-    from factory.gates.duplicates import FLAG, OTHER_LABEL
+def _check(args: argparse.Namespace) -> None:
+    models = args.clip_score or args.class_margin or args.safety or args.embedding
+    if args.label_issues and not args.embedding:
+        raise UserError(
+            "--label-issues needs embeddings; add --embedding MODEL: a run folder, or a CLIP or "
+            "SigLIP model"
+        )
+    if not (models or args.near_duplicates or args.marks):
+        raise UserError(
+            "choose a gate: --clip-score MODEL, --class-margin MODEL, --embedding MODEL, "
+            "--safety MODEL, --near-duplicates or --marks FILE"
+        )
+    if not 0 <= args.unsafe_threshold <= 1:
+        raise UserError(f"--unsafe-threshold is {args.unsafe_threshold}; give 0 to 1")
+    if not -1 <= args.embedding_similarity <= 1:
+        raise UserError(f"--embedding-similarity is {args.embedding_similarity}; give -1 to 1")
 
-    repeats, noise = report.flagged.get(FLAG, 0), report.flagged.get(OTHER_LABEL, 0)
+
+def _report_label_noise(report: GateReport, name: str, flag: str) -> None:
+    repeats, noise = (report.flagged.get(one, 0) for one in (flag, f"{flag}_other_label"))
     if repeats:
         console.write(
-            f"near-duplicates: {repeats - noise} of an image of the same class, {noise} of an "
-            "image of another class (label noise)"
+            f"{name}: {repeats - noise} of an image of the same class, {noise} of an image of "
+            "another class (label noise)"
         )
 
 
@@ -151,10 +187,12 @@ def _gates(args: argparse.Namespace, batch_size: int) -> list[Gate]:
         if not (0 <= args.duplicate_bits <= 64 and args.duplicate_levels >= 0):
             raise UserError("--duplicate-bits must be 0 to 64, --duplicate-levels 0 or more")
         gates.append(NearDuplicates(bits=args.duplicate_bits, levels=args.duplicate_levels))
-    if args.clip_score or args.class_margin or args.safety:
+    if args.clip_score or args.class_margin or args.safety or args.embedding:
         from factory.builder.ranks import own_device
 
         device = own_device(args.device).type
+    if args.embedding:
+        gates += _embedding_gates(args, device=device, batch_size=batch_size)
     if args.clip_score:
         from factory.gates.clip_score import ClipScore
 
@@ -181,3 +219,19 @@ def _gates(args: argparse.Namespace, batch_size: int) -> list[Gate]:
             )
         )
     return gates
+
+
+def _embedding_gates(args: argparse.Namespace, *, device: str, batch_size: int) -> list[Gate]:
+    from factory.gates.embedding_duplicates import EmbeddingDuplicates
+    from factory.gates.embeddings import Embeddings
+    from factory.gates.label_issues import LabelIssues, require_cleanlab
+    from factory.gates.run import class_names
+
+    if args.label_issues:
+        # Before the model is loaded.
+        require_cleanlab()
+    embeddings = Embeddings(args.embedding, device=device, batch_size=batch_size)
+    found: list[Gate] = [EmbeddingDuplicates(embeddings, similarity=args.embedding_similarity)]
+    if args.label_issues:
+        found.append(LabelIssues(embeddings, class_names(args.out)))
+    return found

@@ -12,8 +12,7 @@ _HELP = {
     "thing.",
     "build": "Generate a dataset from a recipe; run the same command again to resume.",
     "gate": "Add quality columns to a finished dataset: CLIP score, class margin, safety flag, "
-    "near-duplicates, "
-    "marks.",
+    "near-duplicates, label issues, marks.",
     "status": "Show the progress of a build: shards done, running and missing, speed, time left.",
     "verify": "Check every file, row and image of a dataset against its manifest, recipes and "
     "plan.",

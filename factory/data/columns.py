@@ -29,6 +29,9 @@ TEMPLATE = "template"
 DIFFERENCE_HASH = "difference_hash"
 """Column of `factory.gates.duplicates`: 64 bits, not a number."""
 
+EMBEDDING_HASH = "embedding_hash"
+"""Column of `factory.gates.embedding_duplicates`: 64 bits, not a number."""
+
 _BEFORE = {
     CLASS: "string",
     RECIPE: "string",

@@ -1,6 +1,7 @@
 """The interface of quality gates."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from factory.common.row_images import read_image
@@ -9,12 +10,30 @@ from factory.shards.manifest import GateEntry
 from factory.shards.parquet import Row
 
 
+@dataclass(frozen=True)
+class ConfigRows:
+    """All rows of a config, for gates that need them before they can measure one.
+
+    Attributes:
+        count: Number of rows.
+        read: Reads them from the files, shard by shard.
+    """
+
+    count: int
+    read: Callable[[], Iterable[Sequence[Row]]]
+
+    def __iter__(self) -> Iterator[Row]:
+        """Read the rows; a shard at a time is in memory."""
+        for shard in self.read():
+            yield from shard
+
+
 class Gate(Protocol):
     """Measures images.
 
     Attributes:
         name: Key in the manifest.
-        remembers: Whether it gets every row every time, in order: because results depend on earlier
+        remembers: Whether it gets every row every time, in order: because results depend on other
             images of the config, or because it decides itself which rows to measure.
     """
 
@@ -25,8 +44,8 @@ class Gate(Protocol):
         """Return the gate's manifest entry: columns, model, thresholds."""
         ...
 
-    def begin(self, config: str) -> None:
-        """Forget the images of other configs."""
+    def begin(self, config: str, rows: ConfigRows) -> None:
+        """Forget the images of other configs; `rows` are read only if the gate iterates."""
         ...
 
     def measure(self, rows: Sequence[Row]) -> list[dict[str, Any]]:

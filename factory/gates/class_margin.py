@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError
 from factory.common.text import some
-from factory.common.untrusted_files import read_json
-from factory.common.whole_files import sha256
 from factory.data.class_names import find_names
 from factory.data.columns import LABEL
-from factory.data.pixels import border_colour, pad
-from factory.gates.base import image_of
-from factory.models.classifier import create_classifier, output_names
+from factory.gates.base import ConfigRows, image_of
+from factory.gates.run_models import is_run, load_run
 from factory.models.clip import load_clip
-from factory.models.model_folder import read_model_folder
 from factory.shards.manifest import GateEntry
 from factory.shards.parquet import Row
 
@@ -68,7 +63,7 @@ class ClassMargin:
         """
         if len(labels) < 2:
             raise UserError(f"{_OPTION}: the dataset has a single class, and a margin needs two")
-        load = _run if _is_run(model) else _clip
+        load = _run if is_run(model) else _clip
         self._scorer = load(model, labels, device)
         self._model, self._labels = model, labels
         self._device, self._batch_size = device, batch_size
@@ -83,7 +78,7 @@ class ClassMargin:
             revision=self._scorer.revision,
         )
 
-    def begin(self, config: str) -> None:
+    def begin(self, config: str, rows: ConfigRows) -> None:
         """Do nothing: images are independent."""
 
     def measure(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -118,39 +113,14 @@ class ClassMargin:
         ]
 
 
-def _is_run(model: str) -> bool:
-    """Whether a model is a run folder: its `config.json` names the architecture."""
-    config = Path(model) / "config.json"
-    found = read_json(config) if config.is_file() else None
-    return isinstance(found, dict) and "architecture" in found
-
-
 def _run(model: str, labels: Sequence[str], device: str) -> _Scorer:
-    from timm.data.config import resolve_model_data_config
-    from timm.data.transforms_factory import create_transform
-
-    config, weights = read_model_folder(Path(model), model)
-    config.require_one_label(model)
-    network = create_classifier(config, weights, model).eval().to(device)
-    names = output_names(config, num_classes=network.num_classes, run=model) or []
-    outputs = _outputs(names, labels, model)
-    settings: dict[str, Any] = resolve_model_data_config(network)
-    if config.fit in ("pad", "squash"):
-        settings["crop_mode"] = "squash"
-    transform = create_transform(**settings, is_training=False)
-    ratio = settings["input_size"][2] / settings["input_size"][1]
-    colour = border_colour(settings["mean"])
-
-    def pixels(image: Any) -> torch.Tensor:
-        shaped = pad(image, ratio, colour=colour) if config.fit == "pad" else image
-        found: torch.Tensor = transform(shaped)
-        return found
-
+    run = load_run(model, device)
+    outputs = _outputs(run.names, labels, model)
     return _Scorer(
-        pixels,
-        lambda batch: network(batch)[:, outputs],
+        run.pixels,
+        lambda batch: run.network(batch)[:, outputs],
         "logit of the own class minus the highest logit of another class",
-        sha256(weights)[:40],
+        run.revision,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from factory.data.columns import PROMPT
-from factory.gates.base import image_of
+from factory.gates.base import ConfigRows, image_of
 from factory.models.clip import ClipModel, load_clip
 from factory.shards.manifest import GateEntry
 from factory.shards.parquet import Row
@@ -44,7 +44,7 @@ class ClipScore:
             revision=self._clip.revision,
         )
 
-    def begin(self, config: str) -> None:
+    def begin(self, config: str, rows: ConfigRows) -> None:
         """Keep nothing of other configs except their prompts."""
 
     def measure(self, rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.data.columns import DIFFERENCE_HASH, INDEX, LABEL
-from factory.gates.base import image_of
+from factory.gates.base import ConfigRows, image_of
 from factory.shards.manifest import GateEntry
 from factory.shards.parquet import Row
 
@@ -38,7 +38,7 @@ class NearDuplicates:
             levels: Maximum mean difference of thumbnails, of 255.
         """
         self._bits, self._levels = bits, levels
-        self.begin("")
+        self._forget()
 
     def entry(self) -> GateEntry:
         """Return columns and thresholds."""
@@ -48,8 +48,11 @@ class NearDuplicates:
             thresholds={"bits": float(self._bits), "levels": self._levels},
         )
 
-    def begin(self, config: str) -> None:
+    def begin(self, config: str, rows: ConfigRows) -> None:
         """Forget the images of other configs."""
+        self._forget()
+
+    def _forget(self) -> None:
         self._hashes = np.empty(0, dtype=np.uint64)
         self._thumbnails = np.empty((0, 48), dtype=np.float32)
         self._rows: list[tuple[int, int]] = []

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from factory.common.errors import UserError
 from factory.data.columns import LABEL, RECIPE
-from factory.gates.base import image_of
+from factory.gates.base import ConfigRows, image_of
 from factory.shards.manifest import GateEntry
 from factory.shards.parquet import Row
 
@@ -58,7 +58,7 @@ class Judge:
             revision=self._revision,
         )
 
-    def begin(self, config: str) -> None:
+    def begin(self, config: str, rows: ConfigRows) -> None:
         """Keep nothing of other configs."""
 
     def measure(self, rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any
 from factory.common.whole_files import sha256
 from factory.data.columns import INDEX, RECIPE
 from factory.data.marks import Mark, read_marks
+from factory.gates.base import ConfigRows
 from factory.shards.manifest import GateEntry
 from factory.shards.parquet import Row
 
@@ -38,7 +39,7 @@ class Marked:
             columns={COLUMN: "bool"}, method="marked by people", revision=self._hash[:16]
         )
 
-    def begin(self, config: str) -> None:
+    def begin(self, config: str, rows: ConfigRows) -> None:
         """Keep the marks: they name their config."""
 
     def measure(self, rows: Sequence[Row]) -> list[dict[str, Any]]:

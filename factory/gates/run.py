@@ -13,11 +13,11 @@ from factory.common.errors import UserError
 from factory.common.local_paths import require_own
 from factory.common.program import command
 from factory.data.columns import features, fixed_columns
-from factory.gates.base import Gate
+from factory.gates.base import ConfigRows, Gate
 from factory.gates.stage import Stage
 from factory.shards.generations import Generation, newest
 from factory.shards.manifest import FILE_NAME, ConfigEntry, Manifest, ShardEntry
-from factory.shards.parquet import Row, read_shard, write_shard
+from factory.shards.parquet import Row, Shard, read_shard, write_shard
 from factory.shards.stamp import inspect
 
 if TYPE_CHECKING:
@@ -98,32 +98,37 @@ class _Pass:
 
     def config(self, name: str, entry: ConfigEntry, *, bar: Any) -> ConfigEntry:
         """Stage a config's shards; return its new manifest entry."""
-        for gate in self._gates:
-            gate.begin(name)
+        rows = sum(shard.rows for shard in entry.shards)
+        ahead = ConfigRows(rows, lambda: (self._read(shard).rows for shard in entry.shards))
         shards = []
-        for shard in entry.shards:
-            shards.append(self._shard(name, shard))
-            bar.update(shard.rows)
-        return entry.model_copy(update={"shards": tuple(shards)})
-
-    def _shard(self, config: str, shard: ShardEntry) -> ShardEntry:
-        """Stage one shard; return its new manifest entry, with its current name."""
-        self._stage.require_current()
         try:
-            return self._staged(config, shard)
+            for gate in self._gates:
+                gate.begin(name, ahead)
+            for shard in entry.shards:
+                shards.append(self._staged(shard))
+                bar.update(shard.rows)
         except FileNotFoundError:
             # A later generation may no longer have the file; `factory tidy` removes old stages.
             raise self._stage.changed() from None
+        return entry.model_copy(update={"shards": tuple(shards)})
 
-    def _staged(self, config: str, shard: ShardEntry) -> ShardEntry:
-        path, staged = self._out / shard.file, self._stage.path(shard.file)
+    def _read(self, shard: ShardEntry) -> Shard:
+        """Read a shard that is as the manifest lists it."""
+        self._stage.require_current()
+        path = self._out / shard.file
         if not path.is_file() or inspect(path).sha256 != shard.sha256:
             raise UserError(
                 f"{path}: differs from the file that {FILE_NAME} lists; build the dataset again, "
                 "or restore the file"
             )
-        is_staged = staged.is_file()
-        there = read_shard(staged if is_staged else path)
+        return read_shard(path)
+
+    def _staged(self, shard: ShardEntry) -> ShardEntry:
+        """Stage one shard; return its new manifest entry, with its current name."""
+        staged = self._stage.path(shard.file)
+        there = self._read(shard)
+        if is_staged := staged.is_file():
+            there = read_shard(staged)
         rows = there.rows
         self.labels.update(row["label"] for row in rows)
         for gate in self._gates:

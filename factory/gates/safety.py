@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from factory.common.errors import UserError
-from factory.gates.base import image_of
+from factory.gates.base import ConfigRows, image_of
 from factory.models.clip import (
     only_data,
     reading,
@@ -82,7 +82,7 @@ class Safety:
             thresholds={"probability": self._threshold},
         )
 
-    def begin(self, config: str) -> None:
+    def begin(self, config: str, rows: ConfigRows) -> None:
         """Do nothing: images are independent."""
 
     def measure(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
