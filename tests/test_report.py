@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,6 +34,7 @@ from eval.report_page import page as page_module
 from eval.report_page.charts import ticks
 from eval.report_page.commands import commands
 from eval.report_page.dataset import open_report_dataset
+from eval.report_page.differences import differences
 from eval.report_page.duplicates import duplicates
 from eval.report_page.gather import Report, gather
 from eval.report_page.page import SECTIONS, render
@@ -331,6 +333,20 @@ def test_differences_are_those_of_a_study(report: Report) -> None:
     )
     assert found.value == pytest.approx(100 * 14 / IMAGES)
     assert table.best.row == "tricky"
+
+
+def test_a_row_with_an_unfinished_draw_is_compared_over_the_common_runs(tmp_path: Path) -> None:
+    wrong = {"base-class": 20, "tricky": 6, "random": 9}
+    for row, seed in product(wrong, range(3)):
+        write_run(tmp_path, row, seed=seed, wrong=wrong[row])
+    write_run(tmp_path, "base-class", source="other", wrong=20)
+    own = {row: [run for run in find_runs([tmp_path]).scored if run.row == row] for row in wrong}
+    found = differences(own, base="base-class", shares=set())
+    assert found["tricky"].value == pytest.approx(100 * 14 / IMAGES)
+    assert found["tricky"].covers == "test images and training seeds", "of the other two rows"
+    del own["random"], own["tricky"][1:]
+    found = differences(own, base="base-class", shares={"tricky"})
+    assert found["tricky"].covers == "test images", "no row has all seeds of all its draws"
 
 
 def test_without_predictions_two_single_runs_are_compared_by_their_counts(
