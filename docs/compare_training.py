@@ -23,7 +23,7 @@ import yaml
 from eval.study.statistics import Correct, Estimate, Runs, difference, holm, spread_of_differences
 
 _HEAD = (
-    "| row | seeds | top-1 (%) | difference (points, 95 % interval) | p |\n"
+    "| row | runs | top-1 (%) | difference (points, 95 % interval) | p |\n"
     "|---|---:|---:|---:|---:|\n"
 )
 

@@ -2,8 +2,8 @@
 
     python docs/measure_filter.py --dataset SEED-0 --dataset SEED-1 --config C --real TEST --out DIR
 
-The datasets are the same config with other base seeds. The judge of a dataset is the first run
-that is trained on all images of the next one, so it has seen neither the judged nor real images.
+The datasets are the same configs with other base seeds. The judge of a dataset is trained on all
+images of the first config of the next one, so it has seen neither the judged nor real images.
 Each row trains on the images that a filter by `class_margin` keeps, or on random ones. Run again,
 it resumes. Intervals and p-values are those of `compare_training.py`.
 """
@@ -89,7 +89,7 @@ def _judged(args: argparse.Namespace, config: str, draw: int) -> Path:
     folder: Path = args.out / config / f"draw-{draw}" / "data"
     file = folder / "train.parquet"
     if not file.is_file():
-        judge = (config, ALL, (draw + 1) % len(args.dataset), args.seeds[0])
+        judge = (args.config[0], ALL, (draw + 1) % len(args.dataset), args.seeds[0])
         _correct(args, *judge)
         data = open_dataset(args.dataset[draw], config_name=config).dataset
         names = data.features[LABEL].names

@@ -370,6 +370,12 @@ def test_a_repeated_training_counts_once(tmp_path: Path) -> None:
     found = find_runs([tmp_path])
     assert {run.pixels for run in found.scored} == {"new"} and len(found.scored) == 2
     assert "2 of 4 runs of base-class are left out" in found.notes[0]
+    for pixels in ("new", "old"):
+        write_run(tmp_path, "tricky", pixels=pixels)
+    for file in tmp_path.rglob("tricky-*-old/scores-*.json"):
+        os.utime(file, (1, 1))
+    [note] = find_runs([tmp_path]).notes
+    assert "3 of 6 runs of base-class, tricky are left out: out had other images" in note
 
 
 def test_runs_on_other_images_have_rows_of_their_own(out: Path, tmp_path: Path) -> None:
