@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from factory.cli import models
+from factory.common.program import NAME, start_of
 from factory.models.presets import PRESETS
 
 # As wide as a code block of the page.
@@ -51,7 +52,7 @@ def _section(parser: argparse.ArgumentParser) -> str:
         if not isinstance(one, argparse._HelpAction) and one.help != argparse.SUPPRESS
     ]
     table = "\n".join(["| argument | meaning |", "|---|---|", *rows]) if rows else ""
-    text = parser.description or ""
+    text = _named(parser.description or "")
     return f"## {parser.prog}\n\n{_cell(text)}\n\n```text\n{usage}\n```\n\n{table}"
 
 
@@ -66,7 +67,16 @@ def _name(action: argparse.Action) -> str:
 
 
 def _help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
-    return parser._get_formatter()._expand_help(action) if action.help else ""
+    return _named(parser._get_formatter()._expand_help(action)) if action.help else ""
+
+
+def _named(text: str) -> str:
+    """Return a help text whose command lines are those of the console script."""
+    for package in ("factory", "train", "eval"):
+        here = start_of(package)
+        if here != NAME:
+            text = text.replace(here, f"{NAME} train" if package == "train" else NAME)
+    return text
 
 
 def _cell(text: str) -> str:

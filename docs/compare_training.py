@@ -23,7 +23,7 @@ import yaml
 from eval.study.statistics import Correct, Estimate, Runs, difference, holm, spread_of_differences
 
 _HEAD = (
-    "| row | seeds | top-1 (%) | difference (points, 95 % interval) | p |\n"
+    "| row | runs | top-1 (%) | difference (points, 95 % interval) | p |\n"
     "|---|---:|---:|---:|---:|\n"
 )
 
@@ -76,27 +76,28 @@ def _run(words: Sequence[str]) -> None:
     subprocess.run([sys.executable, *words], check=True)
 
 
-def tables(correct: Mapping[str, Mapping[str, Runs]], *, baseline: str) -> str:
+def tables(correct: Mapping[str, Mapping[str, Runs]], *, baseline: str | Mapping[str, str]) -> str:
     """Return a Markdown table for each model.
 
     Args:
-        correct: Per model and row, its runs by draw (always 0) and seed.
-        baseline: The row that the others are compared with.
+        correct: Per model (or dataset) and row, its runs by draw and seed.
+        baseline: The row that the others are compared with, or such a row for some of them.
     """
+
+    def base(row: str) -> str:
+        return baseline if isinstance(baseline, str) else baseline.get(row, row)
+
     found = {
-        (model, row): difference(runs, rows[baseline], spread_of_differences([*rows.values()]))
+        (model, row): difference(runs, rows[base(row)], spread_of_differences([*rows.values()]))
         for model, rows in correct.items()
         for row, runs in rows.items()
-        if row != baseline and baseline in rows
+        if row != base(row) and base(row) in rows
     }
     tested = [key for key, one in found.items() if one.p is not None]
     adjusted = dict(zip(tested, holm([found[key].p or 0.0 for key in tested]), strict=True))
     text = ""
     for model, rows in correct.items():
-        text += (
-            f"\n{model}\n\n| row | seeds | top-1 (%) | difference (points, 95 % interval) | p |\n"
-        )
-        text += "|---|---:|---:|---:|---:|\n"
+        text += f"\n{model}\n\n{_HEAD}"
         for row, runs in rows.items():
             top1 = 100 * np.mean([one.mean() for one in runs.values()])
             key = model, row

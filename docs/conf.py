@@ -28,7 +28,11 @@ nb_execution_mode = "off"
 # Indented blocks are commands.
 highlight_language = "bash"
 myst_heading_anchors = 3
+# No long dashes: options begin with two short ones.
+smartquotes_action = "qe"
 html_theme = "furo"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_title = project
 html_show_sphinx = False
 html_show_copyright = False

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ def _correct(
 ) -> Correct:
     """Return which real images a row's classifier classifies correctly."""
     folder = args.out / f"seed-{seed}" / row.replace(" ", "-")
-    file = folder / "compared.parquet"
+    file = folder / "data/train.parquet"
     if not file.is_file():
         added = {
             "first images": lambda: candidates[:, :0],
@@ -106,12 +107,24 @@ def _correct(
             "all candidates": lambda: candidates,
         }.get(row, lambda: _chosen(args, pool, candidates, seed, ROWS[row]))()
         images = np.sort(np.concatenate([first.ravel(), added.ravel()]))
-        (folder / "data").mkdir(parents=True, exist_ok=True)
-        pool.select(images).to_parquet(str(folder / "data/train.parquet"))
-        words = ["train", str(folder / "data"), "--model", args.model, "--preset", "quick"]
-        words += ["--epochs", args.epochs, "--seed", str(seed), "--out", str(folder / "run")]
-        run_command(words)
-        run_command(["score", str(folder / "run"), "--real", args.real, "--predictions", str(file)])
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pool.select(images).to_parquet(str(file))
+    options = ["--model", args.model, "--preset", "quick", "--epochs", args.epochs]
+    return scored(folder / "run", args.real, [str(file.parent), *options, "--seed", str(seed)])
+
+
+def scored(run: Path, real: str, training: Sequence[str]) -> Correct:
+    """Return which real images a run classifies correctly; train and score it if it is missing.
+
+    Args:
+        run: Its folder.
+        real: Test images, as for `score`.
+        training: Arguments of `train` without `--out`.
+    """
+    file = run / "compared.parquet"
+    if not file.is_file():
+        run_command(["train", *training, "--out", str(run)])
+        run_command(["score", str(run), "--real", real, "--predictions", str(file)])
     column = pq.read_table(file, columns=["correct"])["correct"]
     return np.asarray(column.to_numpy(), dtype=np.float64)
 

@@ -63,6 +63,9 @@ NOT_RUN = {
     "docs/eval.md": {
         "data-factory gap out/study": "needs the study's images; see test_eval_coverage.py",
     },
+    "docs/cookbook.md": {
+        "python docs/measure_filter.py": "trains 72 models",
+    },
     "docs/gates.md": {
         "data-factory train": "noise has issues only; test_embedding_gates.py filters images",
     },

@@ -30,6 +30,8 @@ def test_the_site_builds_without_warnings(tmp_path: Path) -> None:
     assert 'href="quickstart.html"' in home and 'href="demo-generator.html"' in home
     commands = (tmp_path / "commands.html").read_text()
     assert all(f"data-factory {name}" in commands for name in ("build", "train", "score", "push"))
+    assert "a name from `data-factory models`" in commands and "python -m" not in commands
+    assert "with --jsonl: only images A to B-1" in commands, "no long dashes"
     assert (tmp_path / "searchindex.js").is_file()
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,6 +34,7 @@ from eval.report_page import page as page_module
 from eval.report_page.charts import ticks
 from eval.report_page.commands import commands
 from eval.report_page.dataset import open_report_dataset
+from eval.report_page.differences import differences
 from eval.report_page.duplicates import duplicates
 from eval.report_page.gather import Report, gather
 from eval.report_page.page import SECTIONS, render
@@ -333,6 +335,20 @@ def test_differences_are_those_of_a_study(report: Report) -> None:
     assert table.best.row == "tricky"
 
 
+def test_a_row_with_an_unfinished_draw_is_compared_over_the_common_runs(tmp_path: Path) -> None:
+    wrong = {"base-class": 20, "tricky": 6, "random": 9}
+    for row, seed in product(wrong, range(3)):
+        write_run(tmp_path, row, seed=seed, wrong=wrong[row])
+    write_run(tmp_path, "base-class", source="other", wrong=20)
+    own = {row: [run for run in find_runs([tmp_path]).scored if run.row == row] for row in wrong}
+    found = differences(own, base="base-class", shares=set())
+    assert found["tricky"].value == pytest.approx(100 * 14 / IMAGES)
+    assert found["tricky"].covers == "test images and training seeds", "of the other two rows"
+    del own["random"], own["tricky"][1:]
+    found = differences(own, base="base-class", shares={"tricky"})
+    assert found["tricky"].covers == "test images", "no row has all seeds of all its draws"
+
+
 def test_without_predictions_two_single_runs_are_compared_by_their_counts(
     out: Path, tmp_path: Path
 ) -> None:
@@ -354,6 +370,12 @@ def test_a_repeated_training_counts_once(tmp_path: Path) -> None:
     found = find_runs([tmp_path])
     assert {run.pixels for run in found.scored} == {"new"} and len(found.scored) == 2
     assert "2 of 4 runs of base-class are left out" in found.notes[0]
+    for pixels in ("new", "old"):
+        write_run(tmp_path, "tricky", pixels=pixels)
+    for file in tmp_path.rglob("tricky-*-old/scores-*.json"):
+        os.utime(file, (1, 1))
+    [note] = find_runs([tmp_path]).notes
+    assert "3 of 6 runs of base-class, tricky are left out: out had other images" in note
 
 
 def test_runs_on_other_images_have_rows_of_their_own(out: Path, tmp_path: Path) -> None:

@@ -335,6 +335,11 @@ def test_options_are_compared_with_the_baseline_by_seed() -> None:
     assert smallest is not None and ema.endswith(f" | {4 * smallest:.3f} |")
     assert ema in other
     assert other.endswith("| ema | 3 | 47.00 |  |  |\n"), "not compared without the baseline"
+    # A baseline of its own for each row: `same` is now the baseline of `quick`.
+    pairs = tables({"a": runs}, baseline={"quick": "same", "ema": "quick"}).splitlines()[5:8]
+    assert pairs[0].startswith("| quick | 3 | 44.00 | +0.00 (")
+    assert pairs[1].split(" | ")[3] == ema.split(" | ")[3]
+    assert pairs[2] == "| same | 3 | 44.00 |  |  |"
 
 
 def test_every_row_to_compare_is_a_valid_command() -> None:

@@ -15,7 +15,14 @@ import numpy as np
 
 from eval.intervals import share_difference
 from eval.report_page.runs import Run
-from eval.study.statistics import Cell, Estimate, difference, holm, spread_of_differences
+from eval.study.statistics import (
+    Cell,
+    Estimate,
+    Spread,
+    difference,
+    holm,
+    spread_of_differences,
+)
 from eval.study.statistics import Runs as Cells
 
 LEVEL = 0.05
@@ -82,7 +89,7 @@ def differences(
     compared: dict[str, Difference | Estimate] = {}
     if base in paired:
         alike = _one_grid([found for row, found in paired.items() if row not in shares])
-        spread = spread_of_differences(alike or [paired[base]])
+        spread = spread_of_differences(alike) if alike else Spread(0.0, 0, "")
         for row in paired:
             if row != base:
                 compared[row] = difference(paired[row], paired[base], spread)
@@ -101,12 +108,13 @@ def _draws(own: Mapping[str, Sequence[Run]]) -> list[str]:
 
 
 def _one_grid(rows: Sequence[Cells]) -> list[Cells]:
-    """Return the rows with the most runs, if these are every seed of every draw, and the same."""
-    if not rows:
-        return []
-    largest = max(rows, key=len)
-    grid = set(product({draw for draw, _ in largest}, {seed for _, seed in largest}))
-    return [row for row in rows if set(row) == grid]
+    """Return the rows with every seed of every draw, those with the most runs; maybe none."""
+    whole = [
+        row
+        for row in rows
+        if set(row) == set(product({draw for draw, _ in row}, {seed for _, seed in row}))
+    ]
+    return [row for row in whole if set(row) == set(max(whole, key=len))]
 
 
 def _unpaired(group: Sequence[Run], base: Sequence[Run]) -> Difference:

@@ -20,6 +20,7 @@ from factory.common.errors import Fault, UserError
 from factory.common.local_paths import is_inside
 from factory.common.parquet_bounds import require_bounded_file
 from factory.common.program import command
+from factory.common.text import some
 from factory.common.untrusted_files import read_text
 
 if TYPE_CHECKING:
@@ -180,16 +181,19 @@ def _newest(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     for run in runs:
         by_place.setdefault((run.row, run.source), []).append(run)
     kept: list[Run] = []
-    notes = []
+    left: dict[str, list[tuple[str, int, int]]] = {}
     for (row, source), group in by_place.items():
         newest = max(group, key=lambda run: run.file.stat().st_mtime).pixels
         own = [run for run in group if run.pixels == newest] if _repeated(group) else group
         kept += own
-        if left := len(group) - len(own):
-            notes.append(
-                f"{left} of {len(group)} runs of {row} are left out: {source} had other images "
-                "when they were trained"
-            )
+        if len(own) < len(group):
+            left.setdefault(source, []).append((row, len(group) - len(own), len(group)))
+    notes = [
+        f"{sum(one[1] for one in rows)} of {sum(one[2] for one in rows)} runs of "
+        f"{some([one[0] for one in rows])} are left out: {source} had other images when they were "
+        "trained"
+        for source, rows in left.items()
+    ]
     return kept, notes
 
 

@@ -212,6 +212,10 @@ def _evidence(where: str, compared: Sequence[Line]) -> Iterator[Shortfall]:
     ]
     if worse:
         yield Shortfall("Evidence", f"{where}: significantly below the base: {', '.join(worse)}.")
-    unknown = sum(line.difference is not None and line.difference.low is None for line in compared)
+    unknown = [
+        text.name(line.row) for line in compared if line.difference and line.difference.low is None
+    ]
     if unknown:
-        yield Shortfall("Evidence", f"{where}: {count(unknown, 'difference')} without an interval.")
+        yield Shortfall(
+            "Evidence", f"{where}: difference without an interval: {', '.join(unknown)}."
+        )

@@ -151,8 +151,8 @@
     const dots = [...scatter.children].map((dot) => ({ dot, numbers: dot.dataset.d.split(" ") }));
     const kinds = ["origin", "config", "label"];
     const legends = Object.fromEntries(kinds.map((kind) => [kind, document.querySelector(`[data-legend="${kind}"]`)]));
-    // Eight colours of Okabe and Ito, ten of Tol; more classes are distinguished by isolating them.
-    const ten = ["#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#332288", "#ee7733", "#009988", "#882255"];
+    // Eight colours of Okabe and Ito; ten of Tol, two of them lighter for dark pages; more classes are distinguished by isolating them.
+    const ten = ["#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#8877dd", "#ee7733", "#009988", "#a6642d"];
     const colour = (number, total) => total <= 8 ? `var(--c${number % 8})` : total <= 10 ? ten[number % 10] : `hsl(${Math.round(137.5 * number) % 360} ${55 + 20 * (number % 2)}% ${42 + 9 * (number % 3)}%)`;
     let kind = "origin";
     const paint = () => {
