@@ -18,12 +18,13 @@ FACES = {
         "model_size presets scheduler_families small_stem variants"
     ),
     "hub": (
-        "changes client download errors ids publish recipe_references refs session small_files "
-        "upload"
+        "changes client download errors ids publish ranges recipe_references refs session "
+        "small_files upload"
     ),
     "data": (
-        "class_names columns folder_level image_folder image_table label_map label_options "
-        "left_out marks open pixels readable row_counts row_filter row_subsets sampling_record"
+        "class_names columns folder_level image_folder image_stream image_table label_map "
+        "label_options left_out marks open open_stream pixels readable row_counts row_filter "
+        "row_subsets sampling_record"
     ),
     "distributions": "base caption_texts captions continuous discrete scalar template variables",
     "recipe": (

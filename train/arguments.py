@@ -75,6 +75,8 @@ def options_of(parsed: argparse.Namespace) -> TrainOptions | None:
         mixed_precision=parsed.mixed_precision,
         torchcompile=parsed.torchcompile,
         pixel_memory=parsed.pixel_memory,
+        stream=parsed.stream,
+        shuffle_buffer=parsed.shuffle_buffer,
         workers=parsed.workers,
         recovery_interval=parsed.recovery_interval,
         log_with=tuple(parsed.log_with),

@@ -23,6 +23,29 @@ def check_configs(options: TrainOptions) -> None:
             check_config(folder, options.config_name, shown=reference)
 
 
+def check_stream(options: TrainOptions) -> None:
+    """Check that no other option needs all images at hand.
+
+    Raises:
+        UserError: One does.
+    """
+    if not options.stream:
+        if options.shuffle_buffer is not None:
+            raise UserError("--shuffle-buffer: only with --stream; without it all are shuffled")
+        return
+    conflicts = {
+        "several datasets": bool(options.more_datasets),
+        "--real-train": options.real_train is not None,
+        "--skip-unreadable": options.skip_unreadable,
+        "--pixel-memory": options.pixel_memory is not None,
+    }
+    for name in [name for name, given in conflicts.items() if given]:
+        raise UserError(
+            f"--stream: reads one dataset over the network and cannot be combined with {name}; "
+            "omit --stream, which downloads the files once"
+        )
+
+
 def choose_preset(options: TrainOptions) -> tuple[TrainOptions, str]:
     """Choose a preset if the user chose none: `quick` would ruin pretrained weights."""
     if options.preset is not None:

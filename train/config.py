@@ -15,7 +15,7 @@ from factory.common.text import cut, suggest
 from factory.data.row_subsets import DataSource
 from train.settings import Augmentation, Frozen, Hyperparameters, flag
 
-Pixels = Literal["memory", "files"]
+Pixels = Literal["memory", "files", "stream"]
 
 
 class Environment(Frozen):
@@ -57,7 +57,9 @@ class RunConfig(Frozen):
         preset: Base of the hyperparameters; the values below are final.
         seed: Decides initial weights, held-out part, order and augmentation.
         mix: Share of each dataset in an epoch, in sum 1; None for every image once.
-        pixels: Images are decoded once into `memory`, or in each epoch from their `files`.
+        pixels: Images are decoded once into `memory`, or in each epoch from their `files` or the
+            `stream` of a Hub dataset.
+        shuffle_buffer: Images of a stream that are shuffled together; None of other runs.
         data: The rows.
         hyperparameters: All values resolved; none that training needs is None.
     """
@@ -74,6 +76,7 @@ class RunConfig(Frozen):
     seed: int = 0
     mix: tuple[float, ...] | None = None
     pixels: Pixels = "memory"
+    shuffle_buffer: int | None = None
     data: DataSource
     hyperparameters: Hyperparameters
 

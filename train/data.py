@@ -32,7 +32,10 @@ _ORDER_STREAM = 1
 
 
 class Labelled(Protocol):
-    """Datasets joined: labels (N,), class names, a hash, and the images of each of several."""
+    """Datasets joined: labels (N,), class names, a hash, and the images of each of several.
+
+    `digests` are empty, and `parts` (N,) number what is read together, if images are streamed.
+    """
 
     @property
     def labels(self) -> NDArray[np.int64]: ...  # noqa: D102
@@ -44,6 +47,8 @@ class Labelled(Protocol):
     def sizes(self) -> tuple[int, ...]: ...  # noqa: D102
     @property
     def digests(self) -> list[bytes]: ...  # noqa: D102
+    @property
+    def parts(self) -> NDArray[np.int64] | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ class LabelledPixels:
     label_names: tuple[str, ...]
     sha256: str
     sizes: tuple[int, ...] = ()
+    parts: NDArray[np.int64] | None = None
 
     @property
     def digests(self) -> list[bytes]:
@@ -117,8 +123,12 @@ def image_side(opened: OpenedDataset, requested: int | None) -> int:
     """
     if requested is not None:
         return requested
-    first = opened.dataset.select_columns([opened.image_column])[0][opened.image_column]
-    where = f"row {opened.row_numbers[0] if opened.row_numbers else 0}"
+    number = opened.row_numbers[0] if opened.row_numbers else 0
+    if opened.stream is None:
+        first = opened.dataset.select_columns([opened.image_column])[0][opened.image_column]
+    else:
+        first = opened.stream.cell(number)
+    where = f"row {number}"
     with listing_unreadable(opened):
         width, height = read_image(first, where=where, folder=opened.image_folder).size
     if width != height:
@@ -186,14 +196,35 @@ def load_pixels(
 
 
 def epoch_batches(
-    rows: NDArray[np.int64], *, batch_size: int, seed: int, epoch: int
+    rows: NDArray[np.int64],
+    *,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    parts: NDArray[np.int64] | None = None,
+    shuffle_buffer: int | None = None,
 ) -> list[NDArray[np.int64]]:
     """Return the global batches of an epoch: every row once, in a new order.
 
     Sizes differ by at most one and do not exceed `batch_size`, so that no epoch ends in a batch of
     one image, which batch norm cannot handle.
+
+    Args:
+        rows: Rows of an epoch; a number may be that of a repeat.
+        batch_size: Images per step.
+        seed: The run's seed.
+        epoch: From 0.
+        parts: Part of each row of the dataset, shape (N,), if images are read in parts: parts
+            come one after another in random order, and only rows near to each other are shuffled.
+        shuffle_buffer: How many rows are shuffled together then.
     """
-    order = np.random.default_rng((_ORDER_STREAM, seed, epoch)).permutation(rows)
+    rng = np.random.default_rng((_ORDER_STREAM, seed, epoch))
+    order = rng.permutation(rows)
+    if parts is not None and shuffle_buffer is not None:
+        place = rng.permutation(int(parts.max()) + 1)
+        order = order[np.argsort(place[parts[order % len(parts)]], kind="stable")]
+        windows = range(shuffle_buffer, len(order), shuffle_buffer)
+        order = np.concatenate([rng.permutation(one) for one in np.split(order, windows)])
     return np.array_split(order, num_batches(len(rows), batch_size=batch_size))
 
 

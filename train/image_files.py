@@ -31,14 +31,18 @@ from train.data import LabelledPixels
 from train.mixing import translated
 from train.pixel_store import Batch, PixelsInMemory, PixelStore
 from train.settings import Hyperparameters
+from train.streaming import Cell, Cells, StreamedCells, stream_of
 from train.uniforms import uniforms
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch.utils.data import DataLoader
 
     from factory.data.label_map import LabelMap
 
 _CHUNK = 64
+Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,8 @@ class LabelledFiles:
         label_names: Class names in label order, of the first dataset.
         sha256: Hash of labels and encoded images.
         sizes: Images of each dataset, if there are several.
-        digests: Hash of each encoded image.
+        digests: Hash of each encoded image; empty of a stream.
+        parts: Part of each image of a stream, shape (N,); see `factory.data.image_stream`.
     """
 
     opened: tuple[OpenedDataset, ...]
@@ -60,6 +65,7 @@ class LabelledFiles:
     sha256: str
     sizes: tuple[int, ...]
     digests: list[bytes]
+    parts: NDArray[np.int64] | None = None
 
 
 def load_files(
@@ -88,6 +94,27 @@ def load_files(
         sha256=whole.hexdigest(),
         sizes=sizes if len(sizes) > 1 else (),
         digests=digests,
+    )
+
+
+def load_stream(opened: OpenedDataset) -> LabelledFiles:
+    """Read the labels of a dataset whose images are streamed.
+
+    Raises:
+        UserError: A label is missing.
+    """
+    labels = check_labels(opened)
+    stream, numbers = stream_of(opened)
+    whole = hashlib.sha256(labels.tobytes())
+    whole.update(numbers.tobytes() + stream.sha256.encode())
+    return LabelledFiles(
+        opened=(opened,),
+        labels=labels,
+        label_names=tuple(opened.label_names),
+        sha256=whole.hexdigest(),
+        sizes=(),
+        digests=[],
+        parts=stream.part_of(numbers),
     )
 
 
@@ -130,39 +157,45 @@ class _Rows:
 
 
 class _Reader(torch.utils.data.Dataset[Any]):
-    """Reads the pixels of batches, in a worker."""
+    """Reads the pixels of batches, in a worker; cells of a stream come with the rows."""
 
     def __init__(
         self, data: LabelledFiles, values: Hyperparameters, *, seed: int, epoch: int | None
     ) -> None:
-        self._rows = [_Rows(one) for one in data.opened]
+        self._rows = [_Rows(one) for one in data.opened if one.stream is None]
         self._folders = [one.image_folder for one in data.opened]
         self._ends = np.cumsum([len(one.dataset) for one in data.opened])
         self._values, self._seed, self._epoch = values, seed, epoch
 
-    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.uint8] | UserError:
+    def __getitem__(self, batch: tuple[Rows, Cells | None]) -> NDArray[np.uint8] | UserError:
         """Return the pixels of a batch, (B, S, S, 3), or what is wrong with an image."""
+        rows, cells = batch
         draws: Iterable[Any] = [None] * len(rows)
         if self._epoch is not None:
             draws = uniforms(rows, seed=self._seed, epoch=self._epoch, num_draws=NUM_DRAWS)
         try:
             with skipping_advised():
-                pairs = zip(rows % self._ends[-1], draws, strict=True)
-                return np.stack([self._pixels(int(row), drawn) for row, drawn in pairs])
+                found = self._cells(rows % self._ends[-1]) if cells is None else cells
+                pairs = zip(found, draws, strict=True)
+                return np.stack([self._pixels(*cell, drawn) for cell, drawn in pairs])
         except UserError as error:
             # A worker's exception would arrive with a traceback.
             return error
 
-    def _pixels(self, row: int, draws: NDArray[np.float32] | None) -> NDArray[np.uint8]:
-        number = int(np.searchsorted(self._ends, row, side="right"))
-        row -= int(self._ends[number - 1]) if number else 0
-        ((item, where),) = self._rows[number].items([row])
+    def _cells(self, rows: Rows) -> Iterator[Cell]:
+        for row in rows.tolist():
+            number = int(np.searchsorted(self._ends, row, side="right"))
+            row -= int(self._ends[number - 1]) if number else 0
+            ((item, where),) = self._rows[number].items([row])
+            yield item, where, self._folders[number]
+
+    def _pixels(
+        self, item: Any, where: str, folder: Path | None, draws: NDArray[np.float32] | None
+    ) -> NDArray[np.uint8]:
         values, side = self._values, self._values.image_size
         assert side is not None and values.mean is not None, "resolved with the model"
         cropped = draws is not None and crops(values.augmentation)
-        image, _ = read_hashed(
-            item, where=where, folder=self._folders[number], side=None if cropped else side
-        )
+        image, _ = read_hashed(item, where=where, folder=folder, side=None if cropped else side)
         colour = border_colour(values.mean)
         if not cropped or draws is None:
             return resized(
@@ -195,24 +228,32 @@ class PixelsFromFiles:
         self._data, self._values, self._seed = data, values, seed
         self._device, self._workers = device, workers
         self._labels = torch.from_numpy(data.labels)
+        self._stream = StreamedCells(data.opened[0]) if data.parts is not None else None
 
     def batches(
         self, rows: Iterable[NDArray[np.int64]], *, epoch: int | None = None
     ) -> Iterator[Batch]:
         """Yield batches of some rows; with an epoch, cropped at random."""
         parts = list(rows)
-        for part, pixels in zip(parts, self._loader(parts, epoch=epoch), strict=True):
+        cells: Iterable[Cells | None] = [None] * len(parts)
+        if self._stream is not None:
+            plain = [part % len(self._labels) for part in parts]
+            cells = self._stream.cells(plain, keep=epoch is None)
+        read = self._loader(zip(parts, cells, strict=True), epoch=epoch)
+        for part, pixels in zip(parts, read, strict=True):
             if isinstance(pixels, UserError):
                 raise pixels
             labels = self._labels[torch.from_numpy(part % len(self._labels))]
             yield Batch(part, pixels, labels.to(self._device, non_blocking=True))
 
-    def _loader(self, parts: list[NDArray[np.int64]], *, epoch: int | None) -> DataLoader[Any]:
+    def _loader(
+        self, batches: Iterable[tuple[Rows, Cells | None]], *, epoch: int | None
+    ) -> DataLoader[Any]:
         from torch.utils.data import DataLoader
 
         return DataLoader(
             _Reader(self._data, self._values, seed=self._seed, epoch=epoch),
-            sampler=parts,
+            sampler=batches,
             batch_size=None,
             num_workers=self._workers,
             worker_init_fn=_leave_signals,

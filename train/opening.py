@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from factory.data.row_counts import class_counts
 from train.choices import log_once
 from train.folder_lock import only_run
-from train.options import TrainOptions
+from train.options import TrainOptions, shuffle_buffer
 from train.pixel_memory import choose_pixels
 from train.settings import Hyperparameters
 
@@ -29,13 +29,16 @@ def open_datasets(
     from train.mixing import check_classes
     from train.several_labels import fit_to_labels
     from train.sources import open_all
+    from train.streaming import stream_line
 
     opened = open_all(options, accelerator)
     # Of several datasets, one may lack a class that another one has.
     allow_empty = options.allow_empty_classes or len(opened) > 1
     for one in opened:
         report_counts(one, allow_empty=allow_empty, fit=values.fit, note=log_once)
-        if one.commit is not None:
+        if one.stream is not None:
+            log_once(stream_line(one, shuffle_buffer(options)))
+        elif one.commit is not None:
             log_once(f"{one.reference}: commit {one.commit[:8]}, read from its files in the cache")
     values = fit_to_labels(options, values, opened, note=log_once)
     check_classes(opened, options.label_map)
@@ -52,7 +55,7 @@ def decode(
 ) -> tuple[LabelledPixels | LabelledFiles, Callable[[], None] | None]:
     """Lock the run folder and decode; return pixels and a check that the folder is the same."""
     from train.data import load_pixels, require_images
-    from train.image_files import load_files
+    from train.image_files import load_files, load_stream
     from train.mixing import joined
 
     # Only now, so that a rejected dataset leaves no empty folder behind.
@@ -63,6 +66,8 @@ def decode(
     with accelerator.main_process_first():
         if accelerator.is_main_process:
             check = until_the_end.enter_context(only_run(options.out))
+    if options.stream:
+        return load_stream(opened[0]), check
     assert values.image_size is not None, "resolved with the data"
     way = choose_pixels(
         options.out,

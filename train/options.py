@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from factory.data.label_map import LabelMap
     from factory.data.sampling_record import HeldOutKind
 
+SHUFFLE_BUFFER = 2048
+
 
 @dataclass(frozen=True)
 class TrainOptions:
@@ -49,7 +51,9 @@ class TrainOptions:
         torchcompile: Backend of `torch.compile`, or None to not compile the model.
         pixel_memory: Memory for decoded images in GB; a larger dataset is read from its files in
             each epoch. None: half of the free memory.
-        workers: Processes that read them; None: one per core.
+        stream: Read the images of a Hub dataset over the network in each epoch.
+        shuffle_buffer: Images of a stream that are shuffled together; None: `SHUFFLE_BUFFER`.
+        workers: Processes that read images from files or a stream; None: one per core.
         recovery_interval: Steps between checkpoints within an epoch; None: only when the process is
             asked to stop.
         log_with: Names of trackers of accelerate that get the metrics of each epoch, or instances
@@ -91,6 +95,8 @@ class TrainOptions:
     mixed_precision: str | None = None
     torchcompile: str | None = None
     pixel_memory: float | None = None
+    stream: bool = False
+    shuffle_buffer: int | None = None
     workers: int | None = None
     recovery_interval: int | None = None
     log_with: tuple[Any, ...] = ()
@@ -110,6 +116,11 @@ class TrainOptions:
         if self.weights is not None:
             object.__setattr__(self, "weights", Path(self.weights))
             object.__setattr__(self, "pretrained", True)
+
+
+def shuffle_buffer(options: TrainOptions) -> int:
+    """Return how many images of a stream are shuffled together."""
+    return options.shuffle_buffer or SHUFFLE_BUFFER
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from factory.common.options import (
 )
 from factory.common.program import command, launch
 from factory.data.label_options import add_labels, add_suggestion
+from train.options import SHUFFLE_BUFFER
 from train.preset_options import GROUPS
 
 _EXAMPLES = (
@@ -183,10 +184,22 @@ def _add_run_options(group: argparse._ArgumentGroup) -> None:
         "(default: half of the free memory)",
     )
     add(
+        "--stream",
+        action="store_true",
+        help="read the images of a Hub dataset over the network in each epoch, without downloading "
+        "its Parquet files",
+    )
+    add(
+        "--shuffle-buffer",
+        type=positive,
+        metavar="N",
+        help=f"images of a stream that are shuffled together (default: {SHUFFLE_BUFFER})",
+    )
+    add(
         "--workers",
         type=not_negative,
         metavar="N",
-        help="processes that read images from files, 0: none (default: one per core)",
+        help="processes that read images from files or a stream, 0: none (default: one per core)",
     )
     add(
         "--recovery-interval",

@@ -33,7 +33,7 @@ class RunRows:
             UserError: There are too few rows of either kind for the run's settings.
         """
         values = config.hyperparameters
-        self._config, self._labels = config, data.labels
+        self._config, self._labels, self._parts = config, data.labels, data.parts
         self.several_labels = data.labels.ndim == 2
         self.first_real = _first_real(data, config, world_size) if values.split_bn else None
         self._train_parts, self.val_parts = split_each(
@@ -67,7 +67,14 @@ class RunRows:
             rng = np.random.default_rng((_SPLIT_STREAM, seed, epoch))
             is_real = self.is_real(rows)
             return batches_of_groups(rows, is_real, num_batches=self.steps, rng=rng)
-        return epoch_batches(rows, batch_size=values.batch_size, seed=seed, epoch=epoch)
+        return epoch_batches(
+            rows,
+            batch_size=values.batch_size,
+            seed=seed,
+            epoch=epoch,
+            parts=self._parts,
+            shuffle_buffer=self._config.shuffle_buffer,
+        )
 
     def is_real(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which images are real; numbers may be those of repeats."""

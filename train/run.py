@@ -17,17 +17,18 @@ from train.choices import (
     check_configs,
     check_files,
     check_push,
+    check_stream,
     check_weights_are_loaded,
     choose_preset,
     log_once,
     resolve_preset,
 )
 from train.claim import claim
-from train.config import RunConfig
+from train.config import Pixels, RunConfig
 from train.duplicates import report_duplicates
 from train.mixing import short_name
 from train.opening import decode, open_datasets
-from train.options import RunSummary, TrainOptions
+from train.options import RunSummary, TrainOptions, shuffle_buffer
 from train.settings import Hyperparameters
 from train.trackers import start_trackers
 
@@ -56,6 +57,7 @@ def train(options: TrainOptions) -> RunSummary:
         Failure: The loss is not finite.
     """
     check_configs(options)
+    check_stream(options)
 
     from train.environment import accelerate_options, join_launch
     from train.weights_input import with_input_of_weights
@@ -113,7 +115,7 @@ def _fit(
         )
         # Invalid input is rejected before the folder is claimed.
         rows = RunRows(data, config, world_size=accelerator.num_processes)
-        if accelerator.is_main_process:
+        if accelerator.is_main_process and not options.stream:
             report_duplicates(
                 data.digests,
                 data.labels,
@@ -178,7 +180,6 @@ def _run_config(
     opened: Sequence[OpenedDataset],
     teacher: Teacher | None,
 ) -> RunConfig:
-    from train.image_files import LabelledFiles
     from train.sources import data_source
     from train.weights import check_weights_file
 
@@ -194,10 +195,19 @@ def _run_config(
         preset=preset,
         seed=options.seed,
         mix=options.mix,
-        pixels="files" if isinstance(data, LabelledFiles) else "memory",
+        pixels=_pixels(data),
+        shuffle_buffer=shuffle_buffer(options) if options.stream else None,
         data=data_source(options, data, opened),
         hyperparameters=values,
     )
+
+
+def _pixels(data: LabelledPixels | LabelledFiles) -> Pixels:
+    from train.image_files import LabelledFiles
+
+    if not isinstance(data, LabelledFiles):
+        return "memory"
+    return "files" if data.parts is None else "stream"
 
 
 def _set_threads(options: TrainOptions, *, shows: bool) -> int:

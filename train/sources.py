@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from factory.data.open import OpenedDataset, open_dataset
+from factory.data.open_stream import open_stream
 from factory.data.readable import only_readable
 from factory.data.row_counts import class_counts
 from factory.data.row_subsets import DataSource, MixedSource, take_per_class
@@ -43,6 +44,16 @@ def open_all(options: TrainOptions, accelerator: Accelerator) -> list[OpenedData
 
 
 def _open(options: TrainOptions, reference: str, accelerator: Accelerator) -> OpenedDataset:
+    if options.stream:
+        opened = open_stream(
+            reference,
+            config_name=options.config_name,
+            split=options.split,
+            row_filter=options.row_filter,
+            image_column=options.image_column,
+            label_column=options.label_column,
+        )
+        return _per_class(options, opened)
     # One process per machine fills the datasets cache; the others read it.
     with accelerator.local_main_process_first():
         opened = open_dataset(
@@ -57,9 +68,13 @@ def _open(options: TrainOptions, reference: str, accelerator: Accelerator) -> Op
         )
     if options.skip_unreadable:
         opened = only_readable(opened, shows=accelerator.is_main_process)
-    if options.images_per_class is not None:
-        opened = take_per_class(opened, count=options.images_per_class, seed=options.seed)
-    return opened
+    return _per_class(options, opened)
+
+
+def _per_class(options: TrainOptions, opened: OpenedDataset) -> OpenedDataset:
+    if options.images_per_class is None:
+        return opened
+    return take_per_class(opened, count=options.images_per_class, seed=options.seed)
 
 
 def data_source(

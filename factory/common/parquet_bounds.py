@@ -7,7 +7,7 @@ this, and may be wrong. So the headers of all pages are read, as the reader of t
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -82,16 +82,59 @@ def require_bounded(
         OSError: pyarrow or the system cannot read it.
     """
     size = file.seek(0, io.SEEK_END)
-    limit = most_bytes(size)
     chunks, num_rows = _chunks(file, size)
     chunks = [one for one in chunks if one.column != without]
-    costs = _costs(file, chunks, most_pages=10_000 + size // 100)
     num_values = sum(chunk.num_values for chunk in chunks)
     total = num_rows + extra.require_bounded(num_rows, num_values, size=size, shown=shown)
+    _require_bounded(file, chunks, size=size, shown=shown, total=total)
+
+
+def require_bounded_part(
+    file: IO[bytes], *, columns: Collection[str], groups: Collection[int], shown: str
+) -> None:
+    """Check some columns of some row groups, by their own size; see `require_bounded`."""
+    found, _ = _chunks(file, file.seek(0, io.SEEK_END))
+    chunks = [one for one in found if one.column in columns and one.group in groups]
+    size = sum(chunk.size for chunk in chunks)
+    _require_bounded(file, chunks, size=size, shown=shown, groups=list(groups))
+
+
+def part_ranges(
+    file: IO[bytes], *, columns: Collection[str], groups: Collection[int]
+) -> list[tuple[int, int]]:
+    """Return where some columns of some row groups are: first byte, and the one after the last.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    size = file.seek(0, io.SEEK_END)
+    chunks, _ = _chunks(file, size)
+    found = sorted(
+        (chunk.start, chunk.start + chunk.size)
+        for chunk in chunks
+        if chunk.column in columns and chunk.group in groups
+    )
+    if found and found[-1][1] > size:
+        raise ValueError("its footer is damaged")
+    return found
+
+
+def _require_bounded(
+    file: IO[bytes],
+    chunks: list[_Chunk],
+    *,
+    size: int,
+    shown: str,
+    total: int = 0,
+    groups: list[int] | None = None,
+) -> None:
+    """Compare the bytes of columns, and a total of others, with what `size` bytes may become."""
+    limit = most_bytes(size)
+    costs = _costs(file, chunks, most_pages=10_000 + size // 100)
     total += sum(cost.certain for cost in costs.values())
     if total <= limit < total + sum(cost.repeated for cost in costs.values()):
         repeating = {path: cost.longest for path, cost in costs.items() if cost.repeated}
-        for measured in _measured(file, repeating):
+        for measured in _measured(file, repeating, groups):
             total += measured
             if total > limit:
                 break
@@ -105,6 +148,7 @@ def require_bounded(
 class _Chunk:
     """A column of a row group, as the footer describes it; sizes in bytes."""
 
+    group: int
     column: str
     path: str
     kind: int
@@ -130,8 +174,8 @@ def _chunks(file: IO[bytes], size: int) -> tuple[list[_Chunk], int]:
         leaves = [one for one in footer[2] if not one.get(5)]
         groups = footer.get(4, [])
         chunks = [
-            _chunk(column[3], leaf)
-            for group in groups
+            _chunk(number, column[3], leaf)
+            for number, group in enumerate(groups)
             for column, leaf in zip(group[1], leaves, strict=True)
         ]
         return chunks, sum(_number(group, 3) for group in groups)
@@ -139,13 +183,14 @@ def _chunks(file: IO[bytes], size: int) -> tuple[list[_Chunk], int]:
         raise ValueError("its footer is damaged") from None
 
 
-def _chunk(fields: dict[int, Any], leaf: dict[int, Any]) -> _Chunk:
+def _chunk(group: int, fields: dict[int, Any], leaf: dict[int, Any]) -> _Chunk:
     kind, start = _number(fields, 1), _number(fields, 9)
     if 0 < fields.get(11, 0) < start:
         start = fields[11]
     column, path = (one.decode(errors="replace") for one in (fields[3][0], b".".join(fields[3])))
     width = _WIDTHS[kind] or leaf.get(2) or _OFFSET_BYTES
-    return _Chunk(column, path, kind, max(width, 1), _number(fields, 5), start, _number(fields, 7))
+    count, size = _number(fields, 5), _number(fields, 7)
+    return _Chunk(group, column, path, kind, max(width, 1), count, start, size)
 
 
 def _costs(file: IO[bytes], chunks: list[_Chunk], *, most_pages: int) -> dict[str, _Cost]:
@@ -226,14 +271,14 @@ def _number(fields: dict[int, Any], number: int) -> int:
     return value
 
 
-def _measured(file: IO[bytes], columns: dict[str, int]) -> Iterator[int]:
+def _measured(file: IO[bytes], columns: dict[str, int], groups: list[int] | None) -> Iterator[int]:
     """Yield the bytes of a few rows after another of columns with repeated texts."""
     import pyarrow.parquet
 
     for path, longest in columns.items():
         rows = max(1, min(4096, _MEASURED_BYTES // max(longest, 1)))
         reader = pyarrow.parquet.ParquetFile(file)
-        for batch in reader.iter_batches(batch_size=rows, columns=[path]):
+        for batch in reader.iter_batches(batch_size=rows, row_groups=groups, columns=[path]):
             if not batch.num_columns:
                 raise ValueError(f"its column {path[:100]!r} cannot be read")
             yield batch.nbytes

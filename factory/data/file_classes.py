@@ -47,10 +47,15 @@ def require_same_classes(
     for path in (one for paths in data_files.values() for one in paths) if known else ():
         for column, own in hf.Features.from_arrow_schema(_schema(path, module)).items():
             if column in known and isinstance(own, hf.ClassLabel):
-                _require_same(f"{shown}: {Path(path).name}", column, own.names, known[column])
+                require_same(f"{shown}: {Path(path).name}", column, own.names, known[column])
 
 
-def _require_same(file: str, column: str, own: Sequence[str], known: Sequence[str]) -> None:
+def require_same(file: str, column: str, own: Sequence[str], known: Sequence[str]) -> None:
+    """Compare the class names of a file with those of the others.
+
+    Raises:
+        UserError: They differ.
+    """
     for number, (name, other) in enumerate(zip(own, known, strict=False)):
         if name != other:
             raise UserError(

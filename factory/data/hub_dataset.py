@@ -85,6 +85,19 @@ def fetch_dataset(
     record = _record(target.repo_id, config_name)
     if offline():
         return _remembered(target, record(target.revision or "main"))
+    card, listed = _card(target)
+    found = None
+    if config_name in (None, "default"):
+        found = _images(target, card, listed, labelled=labelled, skip_unreadable=skip_unreadable)
+    found = found or _configured(target, config_name, card, listed)
+    for name in {target.revision or "main", found.commit}:
+        # Several processes may write the same record at the same time.
+        write_text(record(name), json.dumps({"format": _FORMAT, **asdict(found)}))
+    return found
+
+
+def _card(target: HubTarget) -> tuple[Snapshot, set[str]]:
+    """Download and check the card; return it and the paths of all files."""
     # By commit: the branch may move, and the resolved files must be the ones read.
     commit = resolve_commit(target)
     check_read_access(target)
@@ -94,17 +107,10 @@ def fetch_dataset(
         listed.add(path)
         return path in CARDS
 
-    # datasets reads whatever the card names as files, addresses included.
     card = fetch(target.at(commit), is_card)
+    # datasets reads whatever the card names as files, addresses included.
     check_card(card.folder, shown=str(target))
-    found = None
-    if config_name in (None, "default"):
-        found = _images(target, card, listed, labelled=labelled, skip_unreadable=skip_unreadable)
-    found = found or _configured(target, config_name, card, listed)
-    for name in {target.revision or "main", found.commit}:
-        # Several processes may write the same record at the same time.
-        write_text(record(name), json.dumps({"format": _FORMAT, **asdict(found)}))
-    return found
+    return card, listed
 
 
 def _images(
@@ -137,10 +143,37 @@ def _images(
     )
 
 
+def find_parquet(target: HubTarget, config_name: str | None) -> HubDataset:
+    """Find the Parquet files of a config; download the card and the manifest only.
+
+    Raises:
+        UserError: No such dataset, revision or config, no permission, or other files than Parquet.
+        Failure: The Hub cannot be reached.
+    """
+    if offline():
+        raise UserError(
+            f"{target}: HF_HUB_OFFLINE is set, and --stream needs the Hub; unset it, or omit "
+            "--stream to use the cache"
+        )
+    card, listed = _card(target)
+    found = _configured(target, config_name, card, listed, rows=False)
+    if found.module != "parquet":
+        raise UserError(
+            f"{target}: its files are {found.module}, and --stream reads Parquet only; omit "
+            "--stream, or convert them"
+        )
+    return found
+
+
 def _configured(
-    target: HubTarget, config_name: str | None, card: Snapshot, listed: set[str]
+    target: HubTarget,
+    config_name: str | None,
+    card: Snapshot,
+    listed: set[str],
+    *,
+    rows: bool = True,
 ) -> HubDataset:
-    """Download the files that datasets finds in a config."""
+    """Find the files that datasets finds in a config, and download them (`rows`)."""
     commit = card.commit
     configs = check_config(card.folder, config_name, shown=str(target))
     builder = _find(target, config_name, commit)
@@ -149,7 +182,8 @@ def _configured(
     paths = {split: [_path(url, prefix, target) for url in urls] for split, urls in files.items()}
     wanted = {path for urls in paths.values() for path in urls}
     module = module_name(builder, shown=str(target))
-    snapshot = fetch(target.at(commit), {*wanted, MANIFEST}.__contains__)
+    fetched = {MANIFEST, *(wanted if rows else ())}
+    snapshot = fetch(target.at(commit), fetched.__contains__)
     features = builder.config.features
     whole = (
         len(builder.builder_configs) == 1

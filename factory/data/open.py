@@ -29,6 +29,8 @@ from factory.data.row_filter import filter_rows
 if TYPE_CHECKING:
     import datasets
 
+    from factory.data.image_stream import ImageStream
+
 
 @dataclass(frozen=True)
 class OpenedDataset:
@@ -49,6 +51,7 @@ class OpenedDataset:
         unreadable: Skipped images that cannot be read: row, file, reason.
         row_numbers: Original number of each row, for messages, if rows were removed; else None.
         home: Directory of the dataset's files, in the cache for a Hub id; None for a table.
+        stream: The images, if they are not in the rows but read over the network.
     """
 
     dataset: datasets.Dataset
@@ -65,6 +68,7 @@ class OpenedDataset:
     unreadable: tuple[str, ...] = ()
     row_numbers: tuple[int, ...] | None = None
     home: Path | None = None
+    stream: ImageStream | None = None
 
     @property
     def several_labels(self) -> bool:

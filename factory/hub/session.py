@@ -65,8 +65,12 @@ class HubSession:
         """The client, with a time-out on each request."""
         from huggingface_hub import HfApi
 
-        bound_requests(min(REQUEST_TIMEOUT_S, self.patience_s / 3))
+        self.bound()
         return HfApi()
+
+    def bound(self) -> None:
+        """Limit the time of each request of huggingface_hub."""
+        bound_requests(min(REQUEST_TIMEOUT_S, self.patience_s / 3))
 
     def call(
         self,

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError
@@ -23,7 +24,7 @@ from factory.shards.stamp import Inspection, Stamp, inspect_file
 if TYPE_CHECKING:
     import datasets
 
-_DECODERS = 4
+_DECODERS, _CHUNK = 4, 32
 
 
 @dataclass(frozen=True)
@@ -201,8 +202,14 @@ def _plan_faults(
 def _image_faults(task: ShardTask, recipe: ResolvedRecipe, table: Any) -> Iterator[SetFault]:
     output = recipe.output
     cells = table.column(schema.IMAGE).to_pylist()
+
+    def check(start: int) -> list[str | None]:
+        return [_image_fault(one, output) for one in cells[start : start + _CHUNK]]
+
+    # A task per image would take longer than to decode a small one.
     with ThreadPoolExecutor(_DECODERS) as pool:
-        for number, wrong in enumerate(pool.map(lambda one: _image_fault(one, output), cells)):
+        found = chain.from_iterable(pool.map(check, range(0, len(cells), _CHUNK)))
+        for number, wrong in enumerate(found):
             if wrong is not None:
                 yield SetFault(task.file, schema.IMAGE, wrong, _wanted(output), row=number)
 

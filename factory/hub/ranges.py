@@ -1,0 +1,33 @@
+"""Read a part of a file of a Hub commit."""
+
+from __future__ import annotations
+
+from factory.hub.session import HubSession
+
+
+def read_range(session: HubSession, commit: str, path: str, start: int, stop: int) -> bytes:
+    """Return the bytes of a file from `start` to the one before `stop`.
+
+    The Hub has a hash of the whole file only, so what arrives is checked by its length alone.
+
+    Raises:
+        UserError: The Hub rejected the request.
+        Failure: All retries failed.
+    """
+    from huggingface_hub import get_session, hf_hub_url
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+
+    target = session.target
+    url = hf_hub_url(target.repo_id, path, repo_type=target.repo_type, revision=commit)
+
+    def get() -> bytes:
+        session.bound()
+        headers = {**build_hf_headers(), "Range": f"bytes={start}-{stop - 1}"}
+        answer = get_session().get(url, headers=headers)
+        hf_raise_for_status(answer)
+        content = bytes(answer.content)
+        if answer.status_code != 206 or len(content) != stop - start:
+            raise ValueError("the answer is not the requested part of the file")
+        return content
+
+    return session.call(get, doing=f"reading a part of {path}")
