@@ -180,6 +180,8 @@ def test_the_readme_has_the_next_commands_and_they_parse(
     lines = [line.split()[1:] for line in text.splitlines() if line.startswith("    data-factory")]
     assert [line[0] for line in lines] == ["plan", "build", "train"]
     assert str(tmp_path) not in text, "files that people share name no folders of this machine"
+    assert lines[1] == ["build", "pets/recommended.yaml", "out/pets"], "only what is trained on"
+    assert "`data-factory build pets out/pets` adds `base-class`, " in " ".join(text.split())
     main(lines[0])
     options = options_of(build_parser().parse_args(lines[2][1:]))
     assert options is not None

@@ -23,8 +23,9 @@ _SCHEMA = "# yaml-language-server: $schema={schema}"
 _HEADER = """\
 {schema}
 # Question: {question}
-# Command: data-factory build {name} out/{name}
-# Images: {images:,} per class, {total:,} in total; `data-factory plan {name}` estimates the cost.
+# Command: data-factory build {name}/{config}.yaml out/{name}
+# Images: {images:,} per class, {total:,} in total; `data-factory plan {name}/{config}.yaml`
+#   estimates the cost.
 """
 _EMBEDDED_LICENCE = """\
 # Licence: the weights of the model `embedded` are for research only; they were trained on image
@@ -133,7 +134,11 @@ def scaffold(
     schema.write_text(schema_text(), encoding="utf-8")
     readme = folder / "README.md"
     text = readme_text(
-        list(bodies), folder=folder, generator=model or EMBEDDED_ID, note=STYLES[style].note
+        list(bodies),
+        classes=classes,
+        folder=folder,
+        generator=model or EMBEDDED_ID,
+        note=STYLES[style].note,
     )
     readme.write_text(text, encoding="utf-8")
     return [*paths, schema, readme]
@@ -154,6 +159,7 @@ def _header(
         schema=_SCHEMA.format(schema="schema.json"),
         question=_QUESTIONS[set_name],
         name=folder.name,
+        config=set_name,
         images=images,
         total=images * len(base["classes"]),
     )
