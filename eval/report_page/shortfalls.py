@@ -85,7 +85,7 @@ def _gates(dataset: Dataset, found: Duplicates | None) -> Iterator[Shortfall]:
     if not any(name == "clip_score" or name.endswith("margin") for name in columns):
         yield Shortfall(
             "Quality",
-            "Nothing measured whether images show their class.",
+            "No gate has measured whether images show their class.",
             "data-factory gate OUT --clip-score MODEL",
         )
     if found is not None and found.across:
