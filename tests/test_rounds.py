@@ -259,7 +259,10 @@ def test_the_command_asks_a_run_and_reports_the_cost(
         def wait(self) -> int:
             if "--allow-pickle" in started[-1]:
                 return 2
-            generate([load_recipe(started[-1][started[-1].index("build") + 1])], out)
+            at = started[-1].index("build") + 1
+            fault = load_recipe(started[-1][at]).without_file().fault("is odd", "prompt")
+            assert str(fault) == "base-candidates-1: prompt: is odd", "no temporary file is named"
+            generate([load_recipe(started[-1][at])], out)
             return 0
 
     monkeypatch.setattr(grow.subprocess, "Popen", Process)
@@ -267,7 +270,7 @@ def test_the_command_asks_a_run_and_reports_the_cost(
     with pytest.raises(Failure, match="base-candidates-1 was not generated, for the reason above"):
         main([*words, "--allow-pickle"])
     main([*words, "--json", "--processes", "2"])
-    assert started[-1][-4:] == ["--device", "cpu", "--processes", "2"]
+    assert started[-1][-5:] == ["--device", "cpu", "--for-round", "--processes", "2"]
     answer = json.loads(capsys.readouterr().out)
     assert answer["config"] == "base-round-1"
     # Columns are those of the dataset's classes, whatever the order in the run.

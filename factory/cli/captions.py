@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from factory.models.instruct import InstructModel
 
 _DESCRIPTION = """\
-Writes a table of contexts such as "in deep snow at dusk", to be used in prompts like
+Write a table of contexts such as "in deep snow at dusk", to be used in prompts like
 "a photo of a {class}, {context}". Lines that repeat an earlier one or name another class are left
 out. This prepares a recipe: a build reads the table, whose hash the recipe stores, and no model.
 """
