@@ -22,8 +22,9 @@ FACES = {
         "upload"
     ),
     "data": (
-        "class_names columns folder_level image_folder image_table label_map label_options "
-        "left_out marks open pixels readable row_counts row_filter row_subsets sampling_record"
+        "class_names columns dependent_columns folder_level image_folder image_table label_map "
+        "label_options left_out marks open pixels readable row_counts row_filter row_subsets "
+        "sampling_record"
     ),
     "distributions": "base caption_texts captions continuous discrete scalar template variables",
     "recipe": (
