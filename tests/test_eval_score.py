@@ -365,7 +365,7 @@ def test_a_missing_run_and_a_bad_dataset_are_named(scored, tmp_path):
     )
     rows = {"image": [Image.new("RGB", (4, 4))] * 2, "label": [0, -1]}
     datasets.Dataset.from_dict(rows, features=features).to_parquet(unlabelled / "test.parquet")
-    with pytest.raises(UserError, match="1 of 2 images of split 'test' have no label"):
+    with pytest.raises(UserError, match="split test: 1 of 2 images have no label"):
         main(["score", str(folder / "run"), "--real", str(unlabelled)])
 
 

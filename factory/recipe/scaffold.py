@@ -5,6 +5,7 @@ name as typed.
 """
 
 import tempfile
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,6 @@ _HEADER = """\
 _EMBEDDED_LICENCE = """\
 # Licence: the weights of the model `embedded` are for research only; they were trained on image
 #   collections without clear licences. The package's own code is Apache-2.0.
-"""
-
-_MEASURED = """\
-# Measured: {measured}
 """
 
 _QUESTIONS = {
@@ -164,7 +161,8 @@ def _header(
         total=images * len(base["classes"]),
     )
     if set_name == RECOMMENDED:
-        header += _MEASURED.format(measured=style.measured)
+        lines = textwrap.wrap(f"Measured: {style.measured}", width=98, subsequent_indent="  ")
+        header += "".join(f"# {line}\n" for line in lines)
     return header + (_EMBEDDED_LICENCE if is_embedded(model) else "")
 
 
