@@ -7,6 +7,7 @@ from typing import Any
 
 from eval.classifier import Answer
 from factory.common.console import table
+from factory.common.errors import Fault
 from factory.common.whole_files import replace_file
 
 NONE = "none of these"
@@ -57,7 +58,7 @@ def to_json(answers: Sequence[Answer], threshold: float | None) -> list[dict[str
 
 
 def write_csv(
-    answers: Sequence[Answer], path: Path, threshold: float | None, *, skipped: Sequence[str] = ()
+    answers: Sequence[Answer], path: Path, threshold: float | None, *, skipped: Sequence[Fault] = ()
 ) -> None:
     """Write a CSV file atomically: path, answer, pairs of class and probability, then the fault.
 
@@ -65,8 +66,7 @@ def write_csv(
         answers: A row each.
         path: The file.
         threshold: See `answer_of`.
-        skipped: Faults of images and paths without an answer: further rows, in which only the last
-            column has a value.
+        skipped: Images and paths without an answer: further rows with path and reason only.
     """
     most = len(answers[0].classes)
     pairs = [f"{name}_{place}" for place in range(1, most + 1) for name in ("label", "probability")]
@@ -80,7 +80,9 @@ def write_csv(
                 cells = [cell for pair in answer.classes for cell in pair]
                 rest = map(_no_formula, [answer_of(answer, threshold), *cells])
                 lines.writerow([_no_formula(answer.photo.name, "./"), *rest, ""])
-            lines.writerows([*[""] * (2 + len(pairs)), _no_formula(one)] for one in skipped)
+            for fault in skipped:
+                place, reason = _no_formula(fault.file, "./"), _no_formula(fault.message)
+                lines.writerow([place, *[""] * (1 + len(pairs)), reason])
 
     replace_file(path, write)
 

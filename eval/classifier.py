@@ -88,7 +88,7 @@ class Classifier:
         photos = [_photo(image, place) for place, image in enumerate(images if many else [images])]
         answers, faults = self.classify(photos, top_k=top_k, batch_size=batch_size)
         if faults:
-            raise faults[0]
+            raise faults[0][1]
         return [
             [{"label": name, "score": score} for name, score in answer.classes]
             for answer in answers
@@ -101,14 +101,14 @@ class Classifier:
         top_k: int = 5,
         batch_size: int | None = None,
         shows: bool = False,
-    ) -> tuple[list[Answer], list[UnreadableImage]]:
+    ) -> tuple[list[Answer], list[tuple[Photo, UnreadableImage]]]:
         """Classify photos and skip unreadable ones.
 
         The last digits of float32 depend on the batch size. So batches contain readable images
         only, and the last one is padded, as in `eval score`.
 
         Returns:
-            Answers in the order of the photos, and the errors of the skipped photos.
+            Answers in the order of the photos, and the skipped photos with their errors.
 
         Raises:
             Failure: A batch does not fit into memory.
@@ -117,14 +117,14 @@ class Classifier:
             raise UserError(f"top_k {top_k}: must be 1 or more")
         size = batch_size or max(1, min(BATCH_SIZE, len(photos)))
         answers: list[Answer] = []
-        faults: list[UnreadableImage] = []
+        faults: list[tuple[Photo, UnreadableImage]] = []
         waiting: list[tuple[Photo, torch.Tensor]] = []
         bar = progress(len(photos), unit="image", description="predicting", show=shows)
         with bar, _full_float32(), reporting_lack_of_memory(f"give a batch size below {size}"):
             for photo, pixels in self._decoded(photos, ahead=size + _AHEAD):
                 bar.update()
                 if isinstance(pixels, UnreadableImage):
-                    faults.append(pixels)
+                    faults.append((photo, pixels))
                     continue
                 waiting.append((photo, pixels))
                 if len(waiting) == size:

@@ -27,6 +27,6 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
         {"commands": COMMANDS},
         arguments,
         start=start_of("eval"),
-        description="Scores trained models on real images, tabulates the scores, and asks models "
+        description="Score trained models on real images, tabulate the scores, and ask models "
         "about photos.",
     )

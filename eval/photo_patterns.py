@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
+from factory.common.errors import Fault
 from factory.data.image_folder import link_fault, list_folder
 
 _ANY_DEPTH = "**"
@@ -26,7 +27,7 @@ class Matches:
 
     folder: Path
     paths: list[Path] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
 
 
 def find_matches(pattern: Path) -> Matches:
@@ -71,6 +72,6 @@ def _is_followed(found: Matches, path: PurePosixPath) -> bool:
     place = found.folder / path
     if not place.is_dir():
         return False
-    fault = link_fault(found.folder, path) if place.is_symlink() else ""
+    fault = link_fault(found.folder, path) if place.is_symlink() else None
     found.faults += [fault] if fault else []
     return not fault

@@ -52,6 +52,7 @@ def write_sheet(
     title: str,
     label_names: Sequence[str],
     threshold: float | None = None,
+    skipped: int = 0,
 ) -> None:
     """Write the image atomically.
 
@@ -62,6 +63,7 @@ def write_sheet(
         title: Title of the sheet: the model and its input.
         label_names: All classes of the model.
         threshold: See `eval.answers.is_rejected`.
+        skipped: Number of images without an answer, for the title.
 
     Raises:
         UserError: A photo can no longer be read.
@@ -74,6 +76,8 @@ def write_sheet(
     note = f"{title}: {len(ranked):,} image{'s' * (len(ranked) > 1)}, most confident first"
     if len(shown) < len(ranked):
         note += f"; {len(shown)} are shown, evenly spaced by confidence"
+    if skipped:
+        note += f"; {skipped:,} cannot be read and {'is' if skipped == 1 else 'are'} left out"
     files = [answer.photo.name.rpartition("/")[2] for answer in shown]
     font = plot_font([note, *label_names, *files])
     with mpl.rc_context(font.style):

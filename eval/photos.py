@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from eval.photo_patterns import find_matches
-from factory.common.errors import UserError
+from factory.common.errors import Fault, UserError
 from factory.common.redaction import cut_line
 from factory.common.row_images import read_file, read_hashed
 from factory.common.storage import at_home
@@ -54,14 +54,14 @@ class Found:
 
     Attributes:
         photos: Images, in the order of the paths; an image named twice is listed once.
-        faults: Paths that name no image, each with the reason.
+        faults: Paths that name no image (`file`), each with the reason.
         left_out: Number of files in folders that are not images, by suffix.
-        datasets: Datasets among the paths, with split and number of images.
+        datasets: Datasets among the paths, with the split, if they have any, and number of images.
         lost: Number of files of these datasets that may hold images but were not read, by reason.
     """
 
     photos: list[Photo] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     datasets: list[str] = field(default_factory=list)
     lost: Counter[str] = field(default_factory=Counter)
@@ -78,6 +78,17 @@ class Found:
 
 def _paths(count: int) -> str:
     return f"{plural(count, 'path')} {'names' if count == 1 else 'name'}"
+
+
+def fault_line(fault: Fault) -> str:
+    """Return a path without an image and the reason; of a long path the beginning."""
+    return f"{cut_line(fault.file or '', 200)}: {fault.message}"
+
+
+def fault_of(name: str, error: Exception) -> Fault:
+    """Return an error about a path or image as a fault; its message may begin with the name."""
+    reason = str(error).removeprefix(name).removeprefix(":").strip()
+    return Fault(reason, file=name)
 
 
 def file_photo(file: Path, *, name: str, folder: Path | None = None) -> Photo:
@@ -149,7 +160,7 @@ class _Finder:
         try:
             path = at_home(name)
         except UserError as error:
-            self.found.faults.append(str(error))
+            self.found.faults.append(fault_of(name, error))
             return
         if name.startswith(_HUB) or (may_be_id and _is_hub_id(name)):
             self._add_dataset(name, name)
@@ -159,7 +170,7 @@ class _Finder:
         except (OSError, ValueError) as error:
             # Names that are too long or hold a NUL, folders that may not be listed.
             reason = getattr(error, "strerror", None) or str(error)
-            self.found.faults.append(f"{cut_line(name, 200)}: cannot be read ({reason})")
+            self.found.faults.append(Fault(f"cannot be read ({reason})", file=name))
 
     def _add_path(self, name: str, path: Path) -> None:
         if path.is_dir():
@@ -173,10 +184,8 @@ class _Finder:
             self._add_matches(name, path)
         else:
             hint = "" if path.parent.is_dir() else f", nor a folder {path.parent}"
-            self.found.faults.append(
-                f"{cut_line(name, 200)}: no such file{hint}; a dataset of the Hub is named "
-                "hf://datasets/ORG/NAME"
-            )
+            missing = f"no such file{hint}; a dataset of the Hub is named hf://datasets/ORG/NAME"
+            self.found.faults.append(Fault(missing, file=name))
 
     def _add_file(self, name: str, path: Path, folder: Path | None = None) -> None:
         if path not in self._seen:
@@ -188,7 +197,7 @@ class _Finder:
         try:
             holds_rows = is_dataset(inside)
         except UserError as error:
-            self.found.faults.append(str(error))
+            self.found.faults.append(fault_of(name, error))
             return
         if holds_rows:
             self._add_dataset(name, str(path))
@@ -199,7 +208,7 @@ class _Finder:
         self.found.faults += inside.faults
         self.found.left_out.update(inside.others)
         if not images and not inside.faults:
-            self.found.faults.append(f"{cut_line(name, 200)}: contains no images")
+            self.found.faults.append(Fault("contains no images", file=name))
 
     def _add_matches(self, name: str, pattern: Path) -> None:
         """Add the files that match a pattern, like the content of the folder that it names."""
@@ -215,24 +224,25 @@ class _Finder:
                 self.found.left_out[match.suffix.lower() or "without suffix"] += 1
         self.found.faults += found.faults
         if not found.paths and not found.faults:
-            self.found.faults.append(f"{cut_line(name, 200)}: no file matches")
+            self.found.faults.append(Fault("no file matches", file=name))
 
     def _add_dataset(self, name: str, reference: str) -> None:
         opened = open_images(reference, **self._options)
         if is_table(Path(reference)) and opened.image_folder is not None:
-            self._add_files_of(opened, opened.image_folder)
+            self._add_files_of(opened, opened.image_folder, name)
         else:
             self.found.photos += row_photos(opened, name=name)
         self.found.left_out.update(opened.left_out)
         self.found.lost.update(images_lost(opened.left_out))
         count = plural(len(opened.dataset), "image")
-        self.found.datasets.append(f"{name}: split {opened.split}, {count}")
+        split = f"split {opened.split}, " if opened.split else ""
+        self.found.datasets.append(f"{name}: {split}{count}")
 
-    def _add_files_of(self, opened: OpenedImages, folder: Path) -> None:
+    def _add_files_of(self, opened: OpenedImages, folder: Path, name: str) -> None:
         """Add the files that the rows of a table name."""
         for row, item in enumerate(opened.dataset[opened.image_column]):
             if item is None:
-                self.found.faults.append(f"{folder}: row {row} of the table names no file")
+                self.found.faults.append(Fault("names no file", file=f"{name} row {row}"))
             else:
                 self._add_file(item["path"], Path(item["path"]), folder)
 

@@ -89,20 +89,18 @@ def _known_labels(opened: OpenedDataset) -> NDArray[np.int64]:
     column = opened.dataset.select_columns([opened.label_column]).with_format(None)
     values = list(column[opened.label_column])
     if not values:
-        raise UserError(
-            f"{opened.reference}: split {opened.split!r} has no images; choose another with --split"
-        )
+        raise UserError(f"{opened.shown}: has no images; choose others with --split")
     unlabelled = sum(value is None or value < 0 for value in values)
     if unlabelled:
         raise UserError(
-            f"{opened.reference}: {unlabelled} of {len(values)} images of split {opened.split!r} "
-            "have no label; use a labelled split, or exclude them with --filter"
+            f"{opened.shown}: {unlabelled} of {len(values)} images have no label; use a labelled "
+            "split, or exclude them with --filter"
         )
     return np.asarray(values, dtype=np.int64)
 
 
 def _short_name(opened: OpenedDataset, row_filter: str | None) -> str:
-    """Return `<dataset>[-<config>]-<split>[-<hash of the filter>]`, valid as a file name."""
+    """Return `<dataset>[-<config>][-<split>][-<hash of the filter>]`, valid as a file name."""
     last = opened.reference.partition("@")[0].rstrip("/").rpartition("/")[2]
     if last in ("", ".", ".."):
         last = Path(opened.reference).resolve().name
@@ -110,5 +108,5 @@ def _short_name(opened: OpenedDataset, row_filter: str | None) -> str:
         last = Path(last).stem
     config = "" if opened.config_name in (None, "default", last) else opened.config_name
     wanted = hashlib.sha256(row_filter.encode()).hexdigest()[:8] if row_filter else ""
-    parts = [part for part in (last, config, opened.split, wanted) if part]
+    parts = [part for part in (last, config, opened.named_split, wanted) if part]
     return re.sub(r"[^\w.-]+", "_", "-".join(parts))

@@ -149,7 +149,7 @@ def choose_rejection(
     held, labels = _held_out(classifier, training, data)
     answers, faults = classifier.classify(held, top_k=1, batch_size=batch_size, shows=shows)
     if faults:
-        raise faults[0]
+        raise faults[0][1]
     kind = held_out_kind(training.data.model_dump())
     return _choose(answers, labels, data=data, run=run, kind=kind)
 

@@ -209,7 +209,7 @@ def real_facts(real: RealImages, predictions: Predictions) -> RealSet:
         reference=opened.reference,
         commit=opened.commit,
         config_name=opened.config_name,
-        split=opened.split,
+        split=opened.named_split,
         row_filter=opened.row_filter,
         image_column=opened.image_column,
         label_column=opened.label_column,

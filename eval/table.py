@@ -63,7 +63,7 @@ class Table:
 def collect(
     paths: Sequence[Path], *, skip: Callable[[Path, UserError], None] | None = None
 ) -> list[Scores]:
-    """Read scores files and run folders; the same weights on the same images count once per row.
+    """Read scores files and run folders; the same weights count once per row and column.
 
     Args:
         paths: Files and folders.
@@ -82,7 +82,8 @@ def collect(
             skip(path, error)
             continue
         for scores in read:
-            key = (scores.model.weights_sha256, scores.real.fingerprint, row_name(scores))
+            real = scores.real
+            key = (scores.model.weights_sha256, real.fingerprint, real.name, row_name(scores))
             found.setdefault(key, scores)
     return list(found.values())
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from eval.sampling import is_recorded, sampling_settings
 from eval.scores_file import Scores
 from factory.common.errors import UserError
+from factory.common.text import plural
 
 # Older runs do not have it; square images, as most synthetic ones are, do not depend on it.
 _FIT = "hyperparameters.fit"
@@ -38,6 +39,19 @@ def check_columns(scores: Sequence[Scores]) -> None:
                 "--labels"
             )
         _check_fit(first, one)
+
+
+def several_names(scores: Iterable[Scores]) -> list[str]:
+    """Return a line for each set of test images that was scored under several names."""
+    names: dict[str, dict[str, int]] = {}
+    for one in scores:
+        names.setdefault(one.real.fingerprint, {})[one.real.name] = one.real.num_images
+    return [
+        f"{' and '.join(sorted(found))} are the same {plural(max(found.values()), 'image')} under "
+        f"{len(found)} names; score with one --real-name to compare all runs"
+        for found in names.values()
+        if len(found) > 1
+    ]
 
 
 def _check_fit(first: Scores, other: Scores) -> None:

@@ -363,8 +363,22 @@ def test_more_shards_than_the_hub_takes_are_reported_before_the_build(
 def test_the_next_line_names_the_recommended_config(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for configs, named in ((("base-class", "recommended"), "recommended"), (("a", "b"), "a")):
-        summarize(BuildReport(tmp_path, configs, generated=1, kept=0, seconds=1.0), "out/x")
-        printed = capsys.readouterr().out
-        assert f'load_dataset("out/x", "{named}", split="train")' in printed
-        assert "out/x: 1 image generated (1 s, 1.0 images/s), 0 already present" in printed
+    out = str(tmp_path / "my pets")
+    sheet = tmp_path / "my pets/card/contact-sheet.jpg"
+    for configs, named in (
+        (("base-class", "recommended"), "recommended"),
+        (("a", "b"), "a"),
+        (("only",), "only"),
+    ):
+        report = BuildReport(tmp_path, configs, generated=1, kept=0, seconds=1.0)
+        summarize(report, out, train="--model m")
+        *before, train, load = capsys.readouterr().out.splitlines()
+        config = f" --config {named}" if len(configs) > 1 else ""
+        assert train.endswith(f"train '{out}'{config} --model m --out 'runs/my pets'")
+        assert load.endswith(f'load_dataset("{out}", "{named}", split="train")')
+        assert before[0] == f"{out}: 1 image generated (1 s, 1.0 images/s), 0 already present"
+        assert (f"  look at {sheet}" in before) == sheet.is_file()
+        sheet.parent.mkdir(parents=True, exist_ok=True)
+        sheet.touch()
+        summarize(report, out, train=None)
+        assert "next:" not in capsys.readouterr().out, "of a round, `grow` prints it"

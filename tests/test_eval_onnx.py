@@ -548,6 +548,8 @@ def test_what_is_no_such_file_is_named(
         main(["export", str(exported), "--onnx", str(tmp_path / "a.onnx")])
     with pytest.raises(UserError, match=r"--onnx .*a.pt: end the name in .onnx"):
         main(["export", str(run), "--onnx", str(tmp_path / "a.pt")])
+    with pytest.raises(UserError, match=r"bad.onnx: exists; .* replace it with --overwrite"):
+        main(["export", str(run), "--onnx", str(tmp_path / "bad.onnx")])
     with pytest.raises(UserError, match=r"--check .*void: contains no images"):
         (tmp_path / "void").mkdir()
         main(

@@ -30,7 +30,7 @@ from eval.cli import main
 from eval.photo_sheet import MOST, write_sheet
 from eval.photos import Photo
 from eval.rejection import choose_rejection
-from factory.common.errors import Failure, UserError
+from factory.common.errors import Failure, Fault, UserError
 from train.run import TrainOptions, train
 
 ROOT = Path(__file__).parent.parent
@@ -168,7 +168,8 @@ def test_a_pattern_follows_no_link_out_of_its_folder(run: Path, tmp_path: Path) 
         found = predict(run, photos / pattern, "--skip-unreadable")
         assert paths(found) == sorted(map(str, read)), pattern
         assert len(found["skipped"]) == len(reasons), found["skipped"]
-        assert all(any(reason in one for one in found["skipped"]) for reason in reasons), pattern
+        lines = [f"{one['path']}: {one['reason']}" for one in found["skipped"]]
+        assert all(any(reason in one for one in lines) for reason in reasons), pattern
 
 
 def test_the_files_of_a_table_are_predicted(run: Path, tmp_path: Path) -> None:
@@ -177,9 +178,11 @@ def test_the_files_of_a_table_are_predicted(run: Path, tmp_path: Path) -> None:
     table = tmp_path / "p" / "mine.csv"
     table.write_text("file,kind\nc.webp,x\ndeep/b.JPG,y\nnone.png,x\n")
     expected = [str(tmp_path / "p" / name) for name in ("c.webp", "deep/b.JPG")]
-    found = predict(run, table, tmp_path / "p" / "c.webp", "--allow-unreadable")
+    found = predict(run, table, tmp_path / "p" / "c.webp", "--skip-unreadable")
     assert paths(found) == expected
-    assert len(found["skipped"]) == 1 and "none.png' is missing" in found["skipped"][0]
+    (skipped,) = found["skipped"]
+    assert skipped["path"] == str(tmp_path / "p" / "none.png")
+    assert "none.png' is missing" in skipped["reason"]
     assert paths(predict(run, table, "--filter", 'kind == "y"')) == expected[1:]
     pq.write_table(pa.table({"photo": ["a.png"]}), tmp_path / "p" / "mine.parquet")
     found = predict(run, tmp_path / "p" / "mine.parquet", "--image-column", "photo")
@@ -274,20 +277,26 @@ def test_unreadable_files_are_named_skipped_and_counted(
     assert "*.webp: no file matches" in seen.err
     assert "void: contains no images" in seen.err
     assert "xxx...: " in seen.err
-    found = predict(run, *given, "--allow-unreadable")
+    found = predict(run, *given, "--skip-unreadable")
     assert paths(found) == [str(folder / "a.png")]
     assert len(found["skipped"]) == left_out
     assert "5 images; 5 paths name no image" in seen.err
     file = tmp_path / "answers.csv"
-    main(["predict", str(run), *map(str, given), "--skip-unreadable", "--csv", str(file)])
+    capsys.readouterr()
+    main(["predict", str(run), *map(str, given), "--allow-unreadable", "--csv", str(file)])
+    assert "--allow-unreadable is now called --skip-unreadable" in capsys.readouterr().err
     answered, *skipped = csv.DictReader(file.read_text(encoding="utf-8").splitlines())
     assert (answered["path"], answered["skipped"]) == (str(folder / "a.png"), "")
-    assert [row["skipped"] for row in skipped] == found["skipped"]
-    assert not any(row["path"] or row["answer"] for row in skipped)
+    assert [{"path": row["path"], "reason": row["skipped"]} for row in skipped] == found["skipped"]
+    assert {row["path"] for row in skipped} == {
+        *map(str, given[1:]),
+        *(str(folder / name) for name in reasons),
+    }
+    assert not any(row["answer"] or row["skipped"].startswith(row["path"]) for row in skipped)
     with pytest.raises(UserError, match=r"no image can be read: .*void: contains no images"):
-        main(["predict", str(run), str(tmp_path / "void"), "--allow-unreadable"])
+        main(["predict", str(run), str(tmp_path / "void"), "--skip-unreadable"])
     with pytest.raises(UserError, match=r"no image can be read: .*cut.jpg: the image cannot be"):
-        main(["predict", str(run), str(folder / "cut.jpg"), "--allow-unreadable"])
+        main(["predict", str(run), str(folder / "cut.jpg"), "--skip-unreadable"])
     with pytest.raises(UserError, match=r"cut.jpg: the image cannot be decoded"):
         load_classifier(run)([folder / "a.png", folder / "cut.jpg"])
 
@@ -307,9 +316,10 @@ def test_files_and_folders_without_permission_are_named(
             return known(path)
 
         monkeypatch.setattr(place, name, denied)
-    found = predict(run, tmp_path / "p", "--allow-unreadable")
+    found = predict(run, tmp_path / "p", "--skip-unreadable")
     assert paths(found) == [str(tmp_path / "p" / "a.png")]
-    assert all("permission to" in fault for fault in found["skipped"])
+    assert {one["path"] for one in found["skipped"]} == {*map(str, closed)}
+    assert all(one["reason"].startswith("permission to") for one in found["skipped"])
 
 
 def test_python_takes_paths_and_images_of_any_mode(run: Path, tmp_path: Path) -> None:
@@ -364,12 +374,12 @@ def test_no_cell_of_a_csv_file_is_a_formula(tmp_path: Path) -> None:
         Answer(Photo(f"={name}.png", lambda _: pytest.fail("read")), [(name, 0.5), ("-x", 1e-9)])
         for name in names
     ]
-    write_csv(answers, tmp_path / "x.csv", None, skipped=["=x.png: is missing"])
+    write_csv(answers, tmp_path / "x.csv", None, skipped=[Fault("=missing", file="=x.png")])
     with (tmp_path / "x.csv").open(newline="") as file:
         rows = [*csv.reader(file)][1:]
     assert [row[2] for row in rows[:5]] == ["'=cmd()", "'+1+cmd()", "-1", "'@sum(A1)", "a=b"]
     assert rows[0][0] == "./==cmd().png" and rows[0][4:6] == ["'-x", "1e-09"]
-    assert rows[5][-1] == "'=x.png: is missing"
+    assert (rows[5][0], rows[5][-1]) == ("./=x.png", "'=missing")
 
 
 def test_a_threshold_answers_none_of_these(run: Path, tmp_path: Path) -> None:
@@ -477,7 +487,7 @@ def test_photos_that_are_not_square_are_held_out_as_they_were_trained_on(
         *(tmp_path / "run", tmp_path / "0.JPG", "--threshold", "auto"),
         *("--data", tmp_path / "mine.csv"),
     )
-    line = "split train: 90 images, 3 classes: 0 30, 1 30, 2 30; 27 held out"
+    line = "mine.csv: 90 images, 3 classes: 0 30, 1 30, 2 30; 27 held out"
     assert line in capsys.readouterr().err
     assert found["threshold_chosen"]["images"] == 27
 

@@ -365,7 +365,7 @@ def test_a_missing_run_and_a_bad_dataset_are_named(scored, tmp_path):
     )
     rows = {"image": [Image.new("RGB", (4, 4))] * 2, "label": [0, -1]}
     datasets.Dataset.from_dict(rows, features=features).to_parquet(unlabelled / "test.parquet")
-    with pytest.raises(UserError, match="1 of 2 images of split 'test' have no label"):
+    with pytest.raises(UserError, match="split test: 1 of 2 images have no label"):
         main(["score", str(folder / "run"), "--real", str(unlabelled)])
 
 
@@ -387,8 +387,9 @@ def test_counts_and_files_that_are_not_read_are_in_the_scores(tmp_path, capsys):
     line = ", ".join(f"{name} {count}" for name, count in counts.items())
     assert f"28 images, 7 classes: {line}; not read: 1 .avif, 1 .txt" in printed
     assert "warning: 7 of 7 classes with fewer than 10 images: " in printed
-    found = read_scores(run / "scores-photos-train.json").real
+    found = read_scores(run / "scores-photos.json").real
     assert (found.class_counts, found.left_out) == (counts, {".avif": 1, ".txt": 1})
+    assert (found.name, found.split) == ("photos", None)
 
 
 def test_an_unfinished_run_is_marked(tmp_path, capsys):
@@ -514,15 +515,12 @@ def test_a_table_is_scored_with_a_suggested_map_that_merges_labels(tmp_path, cap
     main([*score, "--labels", str(file), "--suggest-labels", str(tmp_path / "more.yaml")])
     seen = capsys.readouterr().err
     assert not (tmp_path / "more.yaml").exists()
-    assert (
-        "mine.csv, split train: 20 images, 4 classes: FA18/C 5, ants 5, apis 5, bumble bee 5"
-        in seen
-    )
+    assert "mine.csv: 20 images, 4 classes: FA18/C 5, ants 5, apis 5, bumble bee 5" in seen
     assert (
         "1 of 21 images cannot be read and are skipped:" in seen and "gone.png' is missing" in seen
     )
     assert "counted as one class: apis, bumble bee" in seen
-    scores = read_scores(run / "scores-mine-train.json")
+    scores = read_scores(run / "scores-mine.json")
     assert (scores.labels.names, scores.labels.merged) == (
         ["F/A-18", "ant", "bee"],
         [["apis", "bumble bee"]],

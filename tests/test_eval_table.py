@@ -243,6 +243,14 @@ def test_command_reads_files_and_folders(tmp_path, capsys):
     assert cell["difference"] == pytest.approx(7.97)
     main(["table", *paths, "--out", str(tmp_path / "table.md")])
     assert (tmp_path / "table.md").read_text().startswith("| top-1 (%)")
+    assert "under" not in capsys.readouterr().err
+    # The same images under another name: a column of its own, and a line that says so.
+    real = SOME[1].real.model_copy(update={"name": "photos"})
+    write_scores(SOME[1].model_copy(update={"real": real}), run / "scores-photos.json")
+    main(["table", *paths, "--json"])
+    seen = capsys.readouterr()
+    assert [*json.loads(seen.out)[0]["rows"][1]["cells"]] == ["digits-test", "photos"]
+    assert "digits-test and photos are the same 100 images under 2 names; score" in seen.err
 
 
 def test_scores_file_is_read_back_and_stays_readable(tmp_path):

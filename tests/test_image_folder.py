@@ -136,6 +136,7 @@ def test_an_image_folder_is_read_as_expected(tmp_path: Path, kind: str) -> None:
     folder = tmp_path / ("odd [ä#%20] (1)" if "brackets" in kind else "photos")
     make(folder)
     assert counts(folder) == expected
+    assert open_dataset(folder).shown == str(folder), "its images are in no split"
 
 
 def test_rows_are_the_paths_and_classes_of_the_folder(tmp_path: Path) -> None:
@@ -165,6 +166,8 @@ def test_splits_are_top_level_folders_with_classes(tmp_path: Path) -> None:
     classes(tmp_path / "other" / "eval", count=2)
     found = {split: counts(tmp_path / "other", split)["cat"] for split in ("validation", "test")}
     assert (counts(tmp_path / "other"), found) == (EVEN, {"validation": 1, "test": 2})
+    for named in ("photos", "alone", "other"):
+        assert open_dataset(tmp_path / named).named_split == "train"
 
 
 def link(folder: Path) -> None:
@@ -479,6 +482,8 @@ def test_rows_and_splits_do_not_depend_on_words_in_file_names(tmp_path: Path, ki
     for split, wanted in expected.items():
         found = counts(tmp_path / "photos", split)
         assert {name: count for name, count in found.items() if count} == wanted
+    named = open_dataset(tmp_path / "photos").named_split
+    assert named == (next(iter(expected)) if set(expected) != {"train"} else None)
     with pytest.raises(UserError, match=f"it has: {', '.join(sorted(expected))}$"):
         counts(tmp_path / "photos", "none")
     rows, _ = open_rows(str(tmp_path / "photos"), config_name=None, split=next(iter(expected)))

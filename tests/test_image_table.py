@@ -92,6 +92,7 @@ def test_columns_can_be_named_and_numbers_filtered(tmp_path: Path) -> None:
         open_dataset(file)
     named = open_dataset(file, image_column="photo", row_filter="size > 2")
     assert (named.label_names, named.split) == (["1", "2"], "train")
+    assert named.shown == f"{file} where size > 2"
     assert values(named) == pytest.approx([10, 200], abs=2)
     opened = open_dataset(file, image_column="photo", label_column="kind")
     assert opened.label_names == ["007", "010"]

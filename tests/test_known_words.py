@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from recipe_texts import BASE, write
 
+from factory.cli.arguments import warn_of_unknown_words
 from factory.models.embedded import EMBEDDED_CLASSES, EMBEDDED_MEASURED, embedded_dir
 from factory.recipe.known_words import known_words, rare_classes, unknown_words
 from factory.recipe.library import load_recipe
@@ -75,6 +76,18 @@ def test_known_classes_that_were_not_measured_are_named(tmp_path: Path) -> None:
         f"among its main classes: 'elephant', 'bicycle'. {EMBEDDED_MEASURED}. Check a preview "
         "before you build, or use a larger model (e.g. --model sd15)"
     )
+
+
+def test_building_repeats_no_warning_about_classes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`new` and `check` have it; `build`, `preview` and `grow` warn about unknown words only."""
+    text = BASE.replace("[cat, dog]", "[cat, elephant, nosuchword]")
+    pets = load_recipe(write(tmp_path, pets=text) / "pets.yaml")
+    assert any("main classes: 'elephant'" in str(one) for one in lint([pets]))
+    warn_of_unknown_words([pets])
+    warned = capsys.readouterr().err
+    assert "'nosuchword'" in warned and "elephant" not in warned
 
 
 def test_what_is_said_about_the_embedded_generator_is_in_its_readme() -> None:

@@ -81,10 +81,12 @@ def test_guidance_and_classes_can_vary(tmp_path: Path) -> None:
 
 
 def test_the_sampling_of_the_sheet_is_reported(tmp_path: Path) -> None:
-    """The line shows the guidance scales of the sheet if they differ from the recipe's."""
+    """The line shows the recipe's guidance, or the values of the columns if these vary it."""
     base = recipe(tmp_path, "base", sampling={"guidance_scale": 2, "num_inference_steps": 3})
     made = preview(base, rows=1, renderer_factory=FakeRenderer)
     assert "guidance 2; steps 3; scheduler the model's own; size the model's own" in made.sampling
+    sampled = preview(recipe(tmp_path, "plain"), rows=2, renderer_factory=FakeRenderer)
+    assert "guidance uniform from 1 to 5; steps 2" in sampled.sampling
     varied = preview(base, rows=1, vary="guidance_scale", renderer_factory=FakeRenderer)
     assert "guidance one of 1, 2, 3, 5, 7.5; steps 3" in varied.sampling
 

@@ -31,7 +31,7 @@ from eval.cli import main
 from eval.real import open_real
 from eval.report_page import headline, sheets, space
 from eval.report_page import page as page_module
-from eval.report_page.charts import ticks
+from eval.report_page.charts import Series, line_chart, ticks
 from eval.report_page.commands import commands
 from eval.report_page.dataset import open_report_dataset
 from eval.report_page.differences import differences
@@ -378,6 +378,18 @@ def test_a_repeated_training_counts_once(tmp_path: Path) -> None:
     assert "3 of 6 runs of base-class, tricky are left out: out had other images" in note
 
 
+def test_images_with_several_names_are_reported(tmp_path: Path) -> None:
+    for seed in range(2):
+        write_run(tmp_path, "base-class", seed=seed, pixels=f"sample-{seed}")
+    file = next(tmp_path.rglob("scores-*.json"))
+    text = file.read_text().replace('"name": "photos-test"', '"name": "mine"')
+    file.with_name("scores-mine.json").write_text(text)
+    found = find_runs([tmp_path])
+    assert (len(found.scored), found.reals) == (3, ["mine", "photos-test"])
+    (note,) = found.notes
+    assert "mine and photos-test are the same 60 images under 2 names" in note
+
+
 def test_runs_on_other_images_have_rows_of_their_own(out: Path, tmp_path: Path) -> None:
     dataset = open_report_dataset(out)
     recorded = {"base-class": dict(dataset.manifest.configs["base-class"].sampling or {})}
@@ -433,7 +445,7 @@ def test_what_fell_short_is_listed(report: Report, page: str) -> None:
     assert "The run begun has no scores" in facts
     assert "photos-test has only 60 test images" in facts
     assert "nearly repeat an image of another class" in facts
-    assert "Nothing measured whether images show their class" in facts
+    assert "No gate has measured whether images show their class" in facts
     assert "The run begun has no scores" in page
 
 
@@ -692,6 +704,10 @@ def test_ticks_are_round_and_inside() -> None:
     assert ticks(0, 100) == [0, 20, 40, 60, 80, 100]
     assert ticks(0.31, 2.6) == [0.5, 1.0, 1.5, 2.0, 2.5]
     assert ticks(3, 3) == [3]
+    for last, expected in ((3, ["1", "2", "3"]), (11, ["2", "4", "6", "8", "10"])):
+        epochs = [Series("a", [(float(epoch), 1.5) for epoch in range(1, last + 1)])]
+        drawn = line_chart(epochs, x_label="Epoch", y_label="")
+        assert [tick.text for tick in drawn.x_ticks] == expected
 
 
 @pytest.fixture(scope="module")

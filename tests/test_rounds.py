@@ -424,9 +424,12 @@ def test_the_command_asks_a_run_and_reports_the_cost(
                 last = asdict(LastWords(2, "no such weights"))
                 (self.messages / "1.json").write_text(json.dumps(last))
                 return 2
+            at = started[-1].index("build") + 1
+            fault = load_recipe(started[-1][at]).without_file().fault("is odd", "prompt")
+            assert str(fault) == "base-candidates-1: prompt: is odd", "no temporary file is named"
             if "--allow-cut-prompts" in started[-1]:
                 raise Stopped(signal.SIGINT)
-            generate([load_recipe(started[-1][started[-1].index("build") + 1])], out)
+            generate([load_recipe(started[-1][at])], out)
             return 0
 
     monkeypatch.setattr(grow.subprocess, "Popen", Process)
@@ -444,7 +447,7 @@ def test_the_command_asks_a_run_and_reports_the_cost(
         f"{command(shlex.join(line))}"
     )
     main([*words, "--json", "--processes", "2"])
-    assert started[-1][-4:] == ["--device", "cpu", "--processes", "2"]
+    assert started[-1][-5:] == ["--device", "cpu", "--for-round", "--processes", "2"]
     answer = json.loads(capsys.readouterr().out)
     assert answer["config"] == "base-round-1"
     # Columns are those of the dataset's classes, whatever the order in the run.

@@ -141,6 +141,7 @@ def test_status_of_a_finished_build(tmp_path: Path, capsys: pytest.CaptureFixtur
         "set,",
         "complete",
     ]
+    assert printed[3].split()[:8] == ["both", "0", "0", "0", "0", "30", "of", "30"]
     assert printed[-1] == "finished, nothing left"
 
 

@@ -38,6 +38,7 @@ from train.environment import record_environment
 from train.folder_lock import only_run
 from train.loop import Trainer
 from train.model_card import card_text
+from train.opening import size_note
 from train.parser import build_parser
 from train.run import TrainOptions, train
 
@@ -591,6 +592,18 @@ def test_counts_of_classes_are_reported_and_recorded(
     del config["data"]["class_counts"], config["data"]["left_out"]
     path.write_text(yaml.safe_dump(config))
     train(replace(one, allow_empty_classes=True))
+
+
+def test_another_size_than_that_of_the_images_is_reported(
+    options: TrainOptions, tmp_path: Path
+) -> None:
+    opened = open_dataset(make_set(tmp_path / "large", num_images=3, side=64))
+    chosen = replace(options, preset="quick")
+    asked = replace(chosen, overrides={"image_size": 32})
+    start = f"{tmp_path / 'large'}: images of 64 px (the first), trained at 32 px"
+    assert size_note(chosen, opened, 32) == f"{start} (preset quick; --image-size N changes this)"
+    assert size_note(asked, opened, 32) == f"{start} (--image-size)"
+    assert size_note(chosen, opened, 64) is None
 
 
 def test_the_sampling_of_the_images_is_recorded(options: TrainOptions, tmp_path: Path) -> None:

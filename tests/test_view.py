@@ -20,12 +20,15 @@ from build_parts import SETTINGS, FakeRenderer, combination, recipe
 from web_parts import CHROMIUM, DRIVER, MISSING, Browser, browser
 
 from eval.cli import main
+from eval.report_page.dataset import open_report_dataset
+from eval.report_page.distributions import distributions
 from eval.viewer import images as images_module
 from eval.viewer.answers import Viewer, open_viewer
 from eval.viewer.images import Images
 from eval.viewer.selection import Query
 from eval.viewer.server import Server, serving
 from factory.builder.build import build
+from factory.card.plots import spreads
 from factory.cli.main import main as factory_main
 from factory.common.errors import UserError
 from factory.data.marks import read_marks, write_marks
@@ -33,6 +36,7 @@ from factory.data.open import open_dataset
 from factory.gates.duplicates import NearDuplicates, difference_hash
 from factory.gates.run import run_gates
 from factory.inspection.verify import verify_set
+from factory.recipe.resolved import ResolvedRecipe
 from factory.shards.manifest import read_manifest
 from factory.sharing.push_dataset import set_files
 
@@ -86,6 +90,45 @@ def shown(viewer: Viewer, **asked: str) -> list[dict[str, Any]]:
     found = viewer.page({"size": "300", **asked})
     names = viewer.about()["columns"]
     return [{**row, **dict(zip(names, row["values"], strict=True))} for row in found["rows"]]
+
+
+def test_variables_that_follow_from_others_have_no_facet_and_no_chart(tmp_path: Path) -> None:
+    variables = {
+        "article": {"per_class": {"cat": "a", "elephant": "an"}},
+        "place": {"linked": ["domain", "of_domain"], "values": [["photo", "a"], ["image", "an"]]},
+        "light": {"per_class": {"cat": ["dim", "bright"], "elephant": ["dim", "red"]}},
+    }
+    prompt = "{of_domain} {domain} of {article} {class}, {light}"
+    classes = ["cat", "elephant"]
+    own = recipe(
+        tmp_path,
+        *("own",),
+        **{"classes": classes, "variables": variables, "prompt": prompt, "images_per_class": 20},
+    )
+    plain = recipe(tmp_path, "plain", classes=classes, images_per_class=20)
+    made = tmp_path / "out"
+    build([own, plain], made, settings=SETTINGS, show_progress=False, renderer_factory=FakeRenderer)
+    dataset = open_report_dataset(made)
+    facets = {facet.column for facet in open_viewer(made, None).facets}
+    charts = {column.name for column in distributions(dataset)}
+    plots = {name for name, _ in spreads([own, plain])[1]}
+    varied = {"article", "domain", "of_domain", "light"}
+    # Of linked variables one is left; values that vary within a class are no technical ones.
+    for shown in (facets & varied, charts & varied, plots):
+        assert shown in ({"light", "domain"}, {"light", "of_domain"})
+    assert "prompt" in facets
+    assert "prompt" not in {one.column for one in open_viewer(_alone(plain, tmp_path), None).facets}
+
+
+def _alone(plain: ResolvedRecipe, folder: Path) -> Path:
+    build(
+        [plain],
+        folder / "plain",
+        settings=SETTINGS,
+        show_progress=False,
+        renderer_factory=FakeRenderer,
+    )
+    return folder / "plain"
 
 
 @pytest.mark.parametrize("config", ["base-class", "tricky", "both", "share"])
@@ -387,7 +430,7 @@ def test_the_command_prints_its_address_and_ends_with_ctrl_c(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Server, "serve_forever", stopped)
-    assert main(["view", str(out), "--json"]) is None
+    assert main(["view", str(out), "--json"]) == 130
     told = json.loads(capsys.readouterr().out)
     assert told["rows"] == 36 and told["configs"]["both"] == 30
     address = urlsplit(told["url"])

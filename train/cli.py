@@ -101,7 +101,9 @@ def _tell(report: PublishReport) -> None:
 def _summary_text(summary: RunSummary) -> str:
     if summary.best_val_top1 is None:
         score = "no images held out, last epoch kept"
+        which = "epoch"
     else:
+        which = "best epoch"
         photos = "photos" if summary.val_kind == "synthetic" else "other photos"
         images = plural(summary.num_val_images, f"held-out {summary.val_kind} image")
         if summary.best_val_map is not None:
@@ -109,7 +111,7 @@ def _summary_text(summary: RunSummary) -> str:
 
             # `score` is for one label per image.
             return (
-                f"{summary.out}: val mAP {summary.best_val_map:.1%} of {images}, epoch "
+                f"{summary.out}: val mAP {summary.best_val_map:.1%} of {images}, best epoch "
                 f"{summary.best_epoch} of {summary.epochs}\nscores of each class: "
                 f"{summary.out / PER_CLASS}"
             )
@@ -122,6 +124,6 @@ def _summary_text(summary: RunSummary) -> str:
     if summary.num_real_images:
         score += f"; {summary.num_real_images:,} real images in training and held out"
     return (
-        f"{summary.out}: {score}, epoch {summary.best_epoch} of {summary.epochs}\n"
+        f"{summary.out}: {score}, {which} {summary.best_epoch} of {summary.epochs}\n"
         f"next: {command(f'score {summary.out} --real DATASET')}"
     )

@@ -46,7 +46,7 @@ def _header(run: dict[str, Any], scores: list[ScoreFile], *, repo_id: str) -> st
             task_type="image-classification",
             dataset_type=code(one.real.name),
             dataset_name=code(one.real.name),
-            dataset_split=code(one.real.split or "test"),
+            dataset_split=one.real.split and code(one.real.split),
             metric_type="accuracy",
             metric_name="top-1",
             metric_value=round(one.metrics.top1, 6),

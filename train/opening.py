@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from factory.common.row_images import UnreadableImage, image_header
 from factory.data.row_counts import class_counts
 from train.choices import log_once
 from train.folder_lock import only_run
@@ -43,7 +44,27 @@ def open_datasets(
     values = fit_to_labels(options, values, opened, note=log_once)
     check_classes(opened, options.label_map)
     side = image_side(opened[0], values.image_size)
+    if size_line := size_note(options, opened[0], side):
+        log_once(size_line)
     return opened, values.model_copy(update={"image_size": side})
+
+
+def size_note(options: TrainOptions, opened: OpenedDataset, side: int) -> str | None:
+    """Return a line if the images are trained at another size than they have."""
+    cell = opened.dataset.select_columns([opened.image_column])[0][opened.image_column]
+    try:
+        _, width, height = image_header(cell, where="row 0", folder=opened.image_folder)
+    except UnreadableImage:
+        return None  # It is reported when it is decoded.
+    if (width, height) == (side, side):
+        return None
+    own = f"{width} px" if width == height else f"{width}x{height} px"
+    why = f"preset {options.preset}; --image-size N changes this"
+    if "image_size" in options.overrides:
+        why = "--image-size"
+    elif options.pretrained:
+        why = f"preset {options.preset} and the pretrained weights; --image-size N changes this"
+    return f"{opened.reference}: images of {own} (the first), trained at {side} px ({why})"
 
 
 def decode(

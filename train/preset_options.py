@@ -157,7 +157,7 @@ GROUPS: dict[str, tuple[PresetOption, ...]] = {
             int,
             "number of images held out at random over all classes, as in the paper's code",
         ),
-        _Option("keep_every", int, "keep the weights of every Xth epoch too, in RUN/epochs"),
+        _Option("keep_every", int, "keep the weights of every Nth epoch too, in RUN/epochs"),
     ),
 }
 

@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.description = (
-        "Writes a model as one ONNX file that takes a batch of any size and contains class names "
+        "Write a model as one ONNX file that takes a batch of any size and contains class names "
         "and preprocessing as metadata. The file is written only if onnxruntime computes the same "
         "logits from it. `predict` and load_classifier read it."
     )
     add = partial(option, parser)
     parser.add_argument("run_folder", metavar="RUN", help="run folder, or ORG/NAME[@REVISION]")
     add("--onnx FILE", "ONNX file to write", Path, required=True)
+    add("--overwrite", "replace the file if it exists (default: stop)")
     add(
         "--check DATASET",
         f"compare logits on up to 100 images, evenly spaced, of a {DATASET} (default: on noise); "
@@ -49,6 +50,10 @@ def run(args: argparse.Namespace) -> None:
         )
     check_threshold(args)
     check_file("--onnx", args.onnx)
+    if args.onnx.exists() and not args.overwrite:
+        raise UserError(
+            f"--onnx {args.onnx}: exists; choose another name, or replace it with --overwrite"
+        )
     if args.onnx.suffix.lower() != ".onnx":
         raise UserError(f"--onnx {args.onnx}: end the name in .onnx")
 
@@ -97,13 +102,13 @@ def run(args: argparse.Namespace) -> None:
 
 def _photos(reference: str) -> list[Photo]:
     """Return the images of --check. Those that cannot be read do not matter for a comparison."""
-    from eval.photos import find_photos
+    from eval.photos import fault_line, find_photos
 
     found = find_photos([reference], standard_input=lambda: [], dataset_options={})
     if not found.photos:
-        reason = f"--check {found.faults[0]}" if found.faults else ""
+        reason = f"--check {fault_line(found.faults[0])}" if found.faults else ""
         raise UserError(reason or f"--check {reference}: names no images")
     for fault in found.faults:
-        log(f"not checked: {fault}")
+        log(f"not checked: {fault_line(fault)}")
     log(f"--check {reference}: {found.line()}")
     return found.photos

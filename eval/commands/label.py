@@ -15,7 +15,7 @@ from factory.data.label_options import label_map_of
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.description = (
-        "Selects the images whose captions name exactly one of the classes. Models trained on "
+        "Select the images whose captions name exactly one of the classes. Models trained on "
         "them are reference rows, not zero-shot results."
     )
     add = partial(option, parser)

@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING
 from eval.commands.arguments import add_fit, add_process, add_threshold, check_threshold
 from factory.common.console import launched_as, log, renamed, write, write_json
 from factory.common.devices import choose_threads
-from factory.common.errors import Failure, UserError
-from factory.common.options import add_json, add_rows, check_file, made, option, positive
+from factory.common.errors import Failure, Fault, UserError
+from factory.common.options import (
+    add_json,
+    add_rows,
+    add_skip_unreadable,
+    check_file,
+    made,
+    option,
+    positive,
+)
 from factory.common.program import command
 
 if TYPE_CHECKING:
@@ -33,7 +41,7 @@ _ROW_OPTIONS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.description = (
-        "Asks a trained model what photos show: the most likely classes with their probabilities, "
+        "Ask a trained model what photos show: the most likely classes with their probabilities, "
         f"the same as `{command('score')}` computes. Nothing is uploaded or written unless asked "
         "for."
     )
@@ -53,11 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json(parser, "run, threshold, threshold_chosen, images, skipped, not_images")
     add("--csv FILE", "also write a CSV file", Path)
     add("--sheet FILE", "also write a contact sheet (.png or .jpg), most confident first", Path)
-    add(
-        "--allow-unreadable",
-        "exit with 0 even if some images cannot be read; they are reported either way",
+    add_skip_unreadable(
+        parser,
+        "exit with 0 even if some images cannot be read; they are left out and reported either way",
     )
-    renamed(parser, "--skip-unreadable", "--allow-unreadable")
+    renamed(parser, "--allow-unreadable", "--skip-unreadable")
     add_threshold(
         parser,
         auto="auto: P that rejects 5 %% of the training images that the run held out and labels "
@@ -74,6 +82,7 @@ def run(args: argparse.Namespace) -> None:
 
     from eval.answers import to_json, to_table
     from eval.classifier import load_classifier
+    from eval.photos import fault_line, fault_of
     from eval.rejection import chosen_threshold
     from eval.score import set_precision
     from factory.data.readable import report_unreadable
@@ -90,35 +99,36 @@ def run(args: argparse.Namespace) -> None:
     answers, unread = classifier.classify(
         found.photos, top_k=args.top_k, batch_size=args.batch_size, shows=True
     )
-    faults = [*found.faults, *map(str, unread)]
+    faults = [*found.faults, *(fault_of(photo.name, error) for photo, error in unread)]
     if not answers:
         raise UserError(_nothing(faults))
     if faults:
-        report_unreadable("predict", faults, total=len(answers) + len(faults))
+        lines = [*map(fault_line, faults)]
+        report_unreadable("predict", lines, total=len(answers) + len(faults))
     if args.json:
         answer = {
             "run": args.run_folder,
             "threshold": threshold,
             "threshold_chosen": rejection.to_json() if rejection else None,
             "images": to_json(answers, threshold),
-            "skipped": faults,
+            "skipped": [{"path": one.file, "reason": one.message} for one in faults],
             "not_images": dict(sorted(found.left_out.items())),
         }
         write_json(answer)
     else:
         write("\n\n".join([to_table(answers, threshold), *([str(rejection)] if rejection else [])]))
     _write_files(args, answers, faults, classifier, threshold)
-    if args.allow_unreadable:
+    if args.skip_unreadable:
         return
     if faults:
         raise Failure(
             f"{len(faults)} of {len(answers) + len(faults)} paths or images cannot be read, for "
-            "the reasons above; the others were predicted (--allow-unreadable: exit status 0)"
+            "the reasons above; the others were predicted (--skip-unreadable: exit status 0)"
         )
     if found.lost:
         raise Failure(
             f"files of a dataset were not read: {left_out_line(found.lost)}; the other images were "
-            "predicted (--allow-unreadable: exit status 0)"
+            "predicted (--skip-unreadable: exit status 0)"
         )
 
 
@@ -146,15 +156,17 @@ def _find(args: argparse.Namespace) -> Found:
     )
     given = [name for name in _ROW_OPTIONS if getattr(args, name) is not None]
     require_datasets(found, [f"--{name.replace('_', '-')}" for name in given])
-    log(found.line())
     if not found.photos:
         raise UserError(_nothing(found.faults))
+    log(found.line())
     return found
 
 
-def _nothing(faults: list[str]) -> str:
+def _nothing(faults: list[Fault]) -> str:
     """Return the error for paths without any readable image, with the first reasons."""
-    shown = "; ".join(faults[:_LISTED])
+    from eval.photos import fault_line
+
+    shown = "; ".join(map(fault_line, faults[:_LISTED]))
     more = f"; and {len(faults) - _LISTED} more" if len(faults) > _LISTED else ""
     return f"no image can be read: {shown}{more}" if faults else "the paths name no images"
 
@@ -162,7 +174,7 @@ def _nothing(faults: list[str]) -> str:
 def _write_files(
     args: argparse.Namespace,
     answers: list[Answer],
-    faults: list[str],
+    faults: list[Fault],
     classifier: Classifier,
     threshold: float | None,
 ) -> None:
@@ -180,5 +192,6 @@ def _write_files(
             title=Path(args.run_folder).name,
             label_names=classifier.checkpoint.label_names,
             threshold=threshold,
+            skipped=len(faults),
         )
         log(f"wrote {args.sheet}")

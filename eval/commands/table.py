@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.description = (
-        "Prints top-1 accuracy in per cent and the difference to the base row. Runs that differ "
+        "Print top-1 accuracy in per cent and the difference to the base row. Runs that differ "
         "only in their seed share a cell: mean ± standard deviation. Scores that are not standard "
         "have separate, labelled rows."
     )
@@ -53,11 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Read the scores, tabulate and write them."""
     from eval.table import make_tables
+    from eval.table_checks import several_names
     from eval.table_text import to_json, to_markdown
 
     check_file("--out", args.out)
     scores, skipped = _collect(args.scores)
     _note_unrecorded(scores)
+    for line in several_names(scores):
+        log(line)
     reference, _, shown = args.reference_row.partition("=")
     tables = make_tables(
         scores,

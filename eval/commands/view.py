@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json(parser, "url, rows, configs, marks")
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> int:
     """Open the dataset and serve it until Ctrl-C."""
     check_file("--marks", args.marks)
 
@@ -54,7 +55,9 @@ def run(args: argparse.Namespace) -> None:
     try:
         server.serve_forever()
     except KeyboardInterrupt:
-        # The usual end of a server.
-        log("stopped")
+        # The usual end of a server; nothing is left to resume.
+        log("stopped by Ctrl-C")
+        return 128 + signal.SIGINT
     finally:
         server.server_close()
+    return 0

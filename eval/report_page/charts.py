@@ -91,9 +91,10 @@ def tick_text(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.6g}"
 
 
-def marks(scale: Scale) -> list[Tick]:
-    """Return the ticks of an axis."""
-    return [Tick(scale(value), tick_text(value)) for value in ticks(scale.low, scale.high)]
+def marks(scale: Scale, *, whole: bool = False) -> list[Tick]:
+    """Return the ticks of an axis; `whole` for values such as epochs."""
+    places = [one for one in ticks(scale.low, scale.high) if not whole or float(one).is_integer()]
+    return [Tick(scale(value), tick_text(value)) for value in places]
 
 
 def line_path(points: Sequence[Point]) -> str:
@@ -112,7 +113,7 @@ def line_chart(series: Sequence[Series], *, x_label: str, y_label: str) -> Chart
     y = Scale(min(ys) - pad, max(ys) + pad, bottom, top)
     return Chart(
         *(_WIDTH, _HEIGHT, left, right, top, bottom, x_label, y_label),
-        x_ticks=marks(x),
+        x_ticks=marks(x, whole=all(one.is_integer() for one in map(float, xs))),
         y_ticks=marks(y),
         lines=[_plotted(one, number, x, y) for number, one in enumerate(series)],
     )

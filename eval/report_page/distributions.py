@@ -11,6 +11,7 @@ import numpy as np
 
 from eval.report_page import text
 from eval.report_page.dataset import Dataset
+from eval.report_page.technical import technical_columns
 from factory.data.columns import DIFFERENCE_HASH, GUIDANCE_SCALE, NUM_INFERENCE_STEPS, TEMPLATE
 
 _BINS, _VALUES = 24, 12
@@ -56,16 +57,20 @@ class Column:
 
 
 def distributions(dataset: Dataset) -> list[Column]:
-    """Return guidance, steps, variables and gate columns."""
+    """Return guidance, steps, variables and gate columns; technical ones are left out."""
     manifest = dataset.manifest
+    technical = technical_columns(dataset)
     names = [GUIDANCE_SCALE, NUM_INFERENCE_STEPS, *manifest.variables, TEMPLATE]
     unique = [one for one in dict.fromkeys(names) if one != DIFFERENCE_HASH][:_MOST_COLUMNS]
-    found = [_column(dataset, name) for name in unique]
+    found = [
+        _column(dataset, name, [one for one in dataset.stored if name not in technical[one]])
+        for name in unique
+    ]
     return [one for one in found if one.configs or one.constant]
 
 
-def _column(dataset: Dataset, name: str) -> Column:
-    values = {config: dataset.values(config, name) for config in dataset.stored}
+def _column(dataset: Dataset, name: str, shown: Sequence[str]) -> Column:
+    values = {config: dataset.values(config, name) for config in shown}
     known = {
         config: [_plain(one) for one in some if one is not None] for config, some in values.items()
     }

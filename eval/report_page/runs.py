@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from eval.checkpoint import METRICS
 from eval.scores_file import Scores
 from eval.scores_io import read_scores
+from eval.table_checks import several_names
 from eval.table_rows import row_name
 from factory.common.dataset_files import check_files
 from factory.common.errors import Fault, UserError
@@ -109,8 +110,9 @@ class Runs:
 def find_runs(paths: Sequence[Path]) -> Runs:
     """Read the scores in some files and folders; folders are searched to the bottom.
 
-    Scores of the same weights on the same images count once. If a dataset was generated again and
-    models trained on it again, only runs on the images of the newest scores count.
+    Scores of the same weights on the same images count once for each name of these images. If a
+    dataset was generated again and models trained on it again, only runs on the images of the
+    newest scores count.
 
     Raises:
         UserError: A path does not exist, or no scores were found.
@@ -141,7 +143,8 @@ def find_runs(paths: Sequence[Path]) -> Runs:
             ]
         )
     kept, notes = _newest(_once(found.scored))
-    return Runs(kept, found.unscored, [*found.notes, *notes])
+    names = several_names(run.scores for run in kept)
+    return Runs(kept, found.unscored, [*found.notes, *notes, *names])
 
 
 def _score_files(path: Path) -> list[Path]:
@@ -164,10 +167,10 @@ def _unscored(path: Path) -> Iterator[Path]:
 
 
 def _once(runs: Sequence[Run]) -> list[Run]:
-    unique: dict[tuple[str, str, str], Run] = {}
+    unique: dict[tuple[str, ...], Run] = {}
     for run in runs:
-        scores = run.scores
-        unique.setdefault((scores.model.weights_sha256, scores.real.fingerprint, run.row), run)
+        weights, real = run.scores.model.weights_sha256, run.scores.real
+        unique.setdefault((weights, real.fingerprint, real.name, run.row), run)
     return list(unique.values())
 
 
@@ -199,9 +202,7 @@ def _newest(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
 
 def _repeated(group: Sequence[Run]) -> bool:
     """Return whether some run has the model, seed and test images of another one."""
-    keys = Counter(
-        (run.scores.model.architecture, run.seed, run.scores.real.fingerprint) for run in group
-    )
+    keys = Counter((run.scores.model.architecture, run.seed, run.scores.real.name) for run in group)
     return max(keys.values()) > 1 and len({run.pixels for run in group}) > 1
 
 

@@ -86,7 +86,7 @@ def _gates(dataset: Dataset, found: Sequence[Duplicates]) -> Iterator[Shortfall]
     if not any(name in (SCORE, QUALITY) or name.endswith("margin") for name in columns):
         yield Shortfall(
             "Quality",
-            "Nothing measured whether images show their class.",
+            "No gate has measured whether images show their class.",
             "data-factory gate OUT --clip-score MODEL",
         )
     for one in found:

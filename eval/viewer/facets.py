@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from eval.report_page import text
 from eval.report_page.charts import ticks
 from eval.report_page.duplicates import MEASURES
+from eval.report_page.technical import hidden_columns
 from eval.viewer.rows import RowNumbers, Rows
 from factory.data.columns import (
     ATTEMPT,
@@ -63,11 +64,12 @@ class Facet:
 
 
 def make_facets(rows: Rows) -> list[Facet]:
-    """Return the facets of all columns that vary and that a filter can name."""
+    """Return the facets of all columns that vary by themselves and that a filter can name."""
+    hidden = _NAMES | hidden_columns(rows.dataset)
     named = [
         name
         for name in rows.sortable
-        if name not in _NAMES and name.isidentifier() and not keyword.iskeyword(name)
+        if name not in hidden and name.isidentifier() and not keyword.iskeyword(name)
     ]
     last = (RECIPE, TEMPLATE, PROMPT, NEGATIVE_PROMPT, ATTEMPT)
     variables = [name for name in named if name not in (*_FIRST, *last)]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from factory.card.plots import plot_distributions
+from factory.common.dataset_files import SHEET
 from factory.common.parquet_bounds import require_bounded
 from factory.common.row_images import read_image
 from factory.common.storage import AnyPath, write_bytes
@@ -18,7 +19,6 @@ from factory.recipe.resolved import ResolvedRecipe
 from factory.shards.manifest import Manifest
 
 FOLDER = "card"
-SHEET = f"{FOLDER}/contact-sheet.jpg"
 PLOTS = f"{FOLDER}/distributions.png"
 
 _MAX_ROWS = 10

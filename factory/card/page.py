@@ -12,10 +12,11 @@ from typing import Any
 
 from factory.card.facts import contents, model_ids, title
 from factory.card.header import built_fields, config_entries, general_fields, to_yaml
-from factory.card.images import PLOTS, SHEET, write_images
+from factory.card.images import PLOTS, write_images
 from factory.card.scores import Score, kept_scores
 from factory.common import card_notes, console
 from factory.common.card_notes import FILE_NAME
+from factory.common.dataset_files import SHEET
 from factory.common.markup import cell, code, table_cell
 from factory.common.storage import AnyPath, write_bytes, write_text
 from factory.data.columns import TEMPLATE

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.common.plot_text import in_bundled
+from factory.data.dependent_columns import dependent_columns
 from factory.distributions.template import Value, shown
 from factory.planner.plan import plan
 from factory.recipe.resolved import ResolvedRecipe
@@ -89,7 +90,10 @@ Ridges = list[tuple[str, list[Spread]]]
 
 
 def spreads(recipes: Sequence[ResolvedRecipe]) -> tuple[Ridges, Named]:
-    """Return guidance and steps of every config, then the variables that some configs have."""
+    """Return guidance and steps of every config, then the variables that some configs vary.
+
+    Technical variables, such as the article of a class name, are left out.
+    """
     rows = {recipe.name: plan(recipe).rows(0, min(SAMPLE, recipe.num_images)) for recipe in recipes}
     numbers: Ridges = []
     for name in ("guidance_scale", "num_inference_steps"):
@@ -101,7 +105,14 @@ def spreads(recipes: Sequence[ResolvedRecipe]) -> tuple[Ridges, Named]:
             numbers.append((name.replace("_", " "), found))
     grouped: dict[tuple[str, tuple[Value | None, ...]], list[str]] = {}
     for recipe in recipes:
+        own = rows[recipe.name]
+        technical = dependent_columns(
+            {one.name: [row.variables[one.name] for row in own] for one in recipe.columns},
+            [row.label for row in own],
+        )
         for column in recipe.columns:
+            if column.name in technical:
+                continue
             sampled = tuple(row.variables[column.name] for row in rows[recipe.name])
             # Compared by distribution and distinct values: single values differ between configs.
             key = (column.name, (column.quantity.describe(), *sorted(set(map(str, sampled)))))

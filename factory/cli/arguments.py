@@ -8,7 +8,7 @@ from factory.common.console import log
 from factory.common.errors import without_repeats
 from factory.common.options import option
 from factory.common.program import command
-from factory.recipe.known_words import word_warnings
+from factory.recipe.known_words import unknown_words
 from factory.recipe.library import load_recipes
 from factory.recipe.resolved import ResolvedRecipe
 
@@ -100,8 +100,8 @@ def recipes_of(
 
 
 def warn_of_unknown_words(recipes: Iterable[ResolvedRecipe]) -> None:
-    """Log the words, members' included, that a recipe's model may not be able to show."""
-    found = (warning for recipe in _with_members(recipes) for warning in word_warnings(recipe))
+    """Log the words, members' included, that a recipe's model does not know."""
+    found = (warning for recipe in _with_members(recipes) for warning in unknown_words(recipe))
     for warning in without_repeats(found):
         log(f"warning: {warning}")
 

@@ -29,6 +29,7 @@ from factory.common.options import (
 from factory.common.process_messages import is_read_by_another
 from factory.common.program import command
 from factory.common.text import plural
+from factory.recipe.styles import train_words
 
 if TYPE_CHECKING:
     from factory.builder.build import BuildOptions
@@ -82,6 +83,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "generate part I of N (from 1), e.g. in a job array; starts one process",
     )
     option(shared, "--claim-expiry S", argparse.SUPPRESS)
+    # For `grow`, whose recipe is a temporary file with the words of the dataset: messages name the
+    # config, words are not warned about again, and `grow` prints the next step.
+    option(shared, "--for-round", argparse.SUPPRESS)
     option(
         parser,
         "--allow-failed",
@@ -112,6 +116,8 @@ def run(args: argparse.Namespace) -> int | None:
         allow_cut_prompts=args.allow_cut_prompts,
     )
     recipes = recipes_of(args, args.recipe, members=False)
+    if args.for_round:
+        recipes = [one.without_file() for one in recipes]
     processes = _processes(args, recipes, settings)
     if processes > 1:
         from factory.builder.launcher import run_in_processes
@@ -182,14 +188,16 @@ def _build(
         if args.claim_expiry is not None:
             console.log("--claim-expiry no longer has an effect: no build waits for another one")
         note_dropped_keys(recipes)
-        warn_of_unknown_words(recipes)
+        if not args.for_round:
+            warn_of_unknown_words(recipes)
     reports = rank == 0 and not is_read_by_another()
     with stopping_on_signals(for_good=True), kept_reported(args.out if reports else None):
         report = build(recipes, args.out, settings=settings, options=options)
     if rank == 0 and args.json:
         console.write_json(plain(report, args.out))
     elif rank == 0:
-        summarize(report, args.out)
+        words = train_words(recipes[0].model.id, recipes[0].labels)
+        summarize(report, args.out, train=None if args.for_round else words)
     leave()
     if rank == 0 and report.failed and not args.allow_failed:
         raise Failure(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory.common import console
+from factory.common.dataset_files import SHEET
 from factory.common.errors import FactoryError
 from factory.common.launch_environment import launcher
+from factory.common.program import command
 from factory.common.text import plural
 from factory.recipe.styles import RECOMMENDED
 
@@ -65,8 +69,14 @@ def plain(report: BuildReport, out: str) -> dict[str, object]:
     }
 
 
-def summarize(report: BuildReport, out: str) -> None:
-    """Print what was generated, what failed, and how the dataset is loaded."""
+def summarize(report: BuildReport, out: str, *, train: str | None) -> None:
+    """Print what was generated, what failed, and what to do next.
+
+    Args:
+        report: Of the build.
+        out: Dataset directory or URL.
+        train: Options of `train` that fit the images; None: the caller prints the next steps.
+    """
     regenerated = (
         f", {report.regenerated} of them to replace damaged ones" if report.regenerated else ""
     )
@@ -82,12 +92,22 @@ def summarize(report: BuildReport, out: str) -> None:
     if not report.is_complete:
         console.write("this part is done; the part that finishes last writes the card")
         return
-    if "://" in out:
-        return
-    console.write("next:")
-    console.write("  from datasets import load_dataset")
+    if "://" not in out and train is not None:
+        _write_next(report, out, train)
+
+
+def _write_next(report: BuildReport, out: str, train: str) -> None:
     config = RECOMMENDED if RECOMMENDED in report.configs else report.configs[0]
-    console.write(f'  load_dataset("{out}", "{config}", split="train")')
+    sheet, run = Path(out, SHEET), Path("runs", Path(out).absolute().name)
+    chosen = f" --config {config}" if len(report.configs) > 1 else ""
+    line = f"train {shlex.quote(out)}{chosen} {train} --out {shlex.quote(str(run))}"
+    console.write("next:")
+    if sheet.is_file():
+        console.write(f"  look at {sheet}")
+    console.write(f"  {command(line)}")
+    console.write(
+        f'  from datasets import load_dataset; load_dataset("{out}", "{config}", split="train")'
+    )
 
 
 def _list_failed(config: str, images: Sequence[FailedImage]) -> None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from factory.models.instruct import InstructModel
 
 _DESCRIPTION = """\
-Writes a table of captions for each class, to be used in prompts like "a photo of a {class},
+Write a table of captions for each class, to be used in prompts like "a photo of a {class},
 {context}": contexts, subtypes or definitions. Lines that repeat an earlier one or name another
 class are left out. This prepares a recipe: a build reads the table, whose hash the recipe stores,
 and no model.

@@ -37,7 +37,7 @@ _BATCH_SIZE = 256
 _WORST = 10
 _ADDED = re.compile(r"-(candidates|round)-\d+$")
 _DESCRIPTION = """\
-Adds two configs to a dataset: NAME-candidates-1 with new images from the recipe of NAME and another
+Add two configs to a dataset: NAME-candidates-1 with new images from the recipe of NAME and another
 seed, and NAME-round-1 with all images of NAME and the candidates that the classifier is least sure
 of. All images get the columns judge_entropy, judge_margin and judge_sha256. The judge sees
 generated images only. Run again, the command resumes; OUT/rounds.json records the cost.
@@ -201,7 +201,7 @@ def _generate(recipe: Path, args: argparse.Namespace, *, device: str) -> None:
         "--allow-pickle": args.allow_pickle,
         "--quiet": args.quiet,
     }
-    options = [name for name, is_given in given.items() if is_given]
+    options = ["--for-round", *(name for name, is_given in given.items() if is_given)]
     if args.processes:
         options += ["--processes", str(args.processes)]
     words = [*own_words(), "build", str(recipe), str(args.out), "--device", device, *options]
@@ -232,8 +232,9 @@ def _report(done: Round, out: Path) -> None:
         f"{done.generated} candidates"
     )
     console.write(
-        f"cost: {done.generated} images generated in {done.generation_seconds:.0f} s, judged in "
-        f"{done.judging_seconds:.0f} s, over all launches (recorded in rounds.json)"
+        f"cost: {done.generated} images generated in {done.generation_seconds:.0f} s, start-up "
+        f"included; judged in {done.judging_seconds:.0f} s; over all launches (recorded in "
+        "rounds.json)"
     )
     worst = sorted(done.classes.items(), key=lambda one: -one[1].deficit)
     rows = [

@@ -21,6 +21,8 @@ REPORT = "report.html"
 """Page that `data-factory report` writes into a dataset's directory."""
 ROUNDS = "rounds.json"
 """Cost of the rounds that `data-factory grow` added."""
+SHEET = "card/contact-sheet.jpg"
+"""Sample images of all configs, for the card."""
 MARKS = "marks.csv"
 """File of the images that were marked in `data-factory view`."""
 _FILES_KEYS = {"data_files", "data_dir"}

@@ -227,14 +227,13 @@ def add_rows(
         option(parser, f"--{prefix}{name} {metavar}", text)
 
 
-def add_skip_unreadable(parser: argparse._ActionsContainer) -> None:
-    """Add --skip-unreadable."""
-    option(
-        parser,
-        "--skip-unreadable",
-        "leave out and report unreadable images, images without a row, files in no split, and "
-        "class folders without images (default: stop)",
-    )
+def add_skip_unreadable(
+    parser: argparse._ActionsContainer,
+    text: str = "leave out and report unreadable images, images without a row, files in no split, "
+    "and class folders without images (default: stop)",
+) -> None:
+    """Add --skip-unreadable; `text` is its help."""
+    option(parser, "--skip-unreadable", text, meaning="unreadable images are no error")
 
 
 def add_marks(parser: argparse._ActionsContainer, use: str) -> None:

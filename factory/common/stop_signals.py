@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_NAMES = {int(signal.SIGINT): "Ctrl-C (SIGINT)"}
+
 
 class Stopped(KeyboardInterrupt):
     """Raised when this process was asked to end.
@@ -19,7 +21,7 @@ class Stopped(KeyboardInterrupt):
 
     def __init__(self, number: int) -> None:
         self.number = number
-        super().__init__(f"stopped by {signal.Signals(number).name}")
+        super().__init__(f"stopped by {_NAMES.get(number) or signal.Signals(number).name}")
 
 
 class _Stop:

@@ -1,6 +1,6 @@
 """Load an image folder: the rows that its metadata files list, or its images by their folders.
 
-    photos/metadata.csv, photos/a.png, photos/b.png               split train
+    photos/metadata.csv, photos/a.png, photos/b.png               no split
     photos/train/metadata.csv, photos/test/metadata.csv, ...      splits train and test
     photos/metadata.csv, photos/train/a.png, photos/test/b.png    the same
 

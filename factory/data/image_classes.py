@@ -93,9 +93,7 @@ def folder_splits(files: Sequence[Sequence[str]], shown: str) -> list[str]:
     Raises:
         UserError: Only some files are in the folder of a split.
     """
-    around = _common([tuple(file[:-1]) for file in files])
-    depth = next((at for at, name in enumerate(around) if name.lower() in SPLITS), len(around))
-    tops = [file[depth] if len(file) > depth + 1 else "" for file in files]
+    depth, tops = _tops(files)
     if all(top.lower() in SPLITS for top in tops):
         _refuse_same_split(set(tops), shown)
         return [SPLITS[top.lower()] for top in tops]
@@ -108,6 +106,18 @@ def folder_splits(files: Sequence[Sequence[str]], shown: str) -> list[str]:
             "(`configs` in README.md)"
         )
     return ["train"] * len(files)
+
+
+def in_splits(files: Sequence[Sequence[str]]) -> bool:
+    """Return whether all files are in folders of splits; see `folder_splits`."""
+    return all(top.lower() in SPLITS for top in _tops(files)[1])
+
+
+def _tops(files: Sequence[Sequence[str]]) -> tuple[int, list[str]]:
+    """Return the level at which folders may be splits, and each file's folder there, or ``."""
+    around = _common([tuple(file[:-1]) for file in files])
+    depth = next((at for at, name in enumerate(around) if name.lower() in SPLITS), len(around))
+    return depth, [file[depth] if len(file) > depth + 1 else "" for file in files]
 
 
 def _common(folders: Sequence[tuple[str, ...]]) -> list[str]:

@@ -1,6 +1,6 @@
 """Read image folders: the class of an image is the top-level folder that contains it.
 
-    photos/cat/IMG_0001.JPG             class cat
+    photos/cat/IMG_0001.JPG             class cat, no split
     photos/cat/2024/summer/a.png        class cat
     photos/train/cat/a.png              split train, class cat: only if the top level has no folders
     photos/test/cat/b.png               but those named train, test or val(idation)
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from factory.common.errors import UserError
+from factory.common.errors import Fault, UserError
 from factory.common.image_bytes import INSTALL_HEIC, reads_heic
 from factory.common.local_paths import is_inside
 from factory.common.text import plural
@@ -63,7 +63,7 @@ class ImageFolder:
     others: Counter[str] = field(default_factory=Counter)
     metadata: list[PurePosixPath] = field(default_factory=list)
     folders: set[PurePosixPath] = field(default_factory=set)
-    faults: list[str] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
 
     def add_unless_of_system(self, path: PurePosixPath) -> None:
         """Count a file listed elsewhere, unless it belongs to an operating system."""
@@ -171,13 +171,14 @@ def has_images(found: ImageFolder, shown: str) -> bool:
     return False
 
 
-def list_folder(folder: Path, faults: list[str]) -> list[os.DirEntry[str]]:
-    """Return the entries of a folder by name; if that is not permitted, add a line to `faults`."""
+def list_folder(folder: Path, faults: list[Fault]) -> list[os.DirEntry[str]]:
+    """Return the entries of a folder by name; if that is not permitted, add it to `faults`."""
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
     except PermissionError:
-        faults.append(f"{folder}: permission to list it is denied; change its permissions")
+        denied = "permission to list it is denied; change its permissions"
+        faults.append(Fault(denied, file=str(folder)))
         return []
 
 
@@ -187,9 +188,10 @@ def _walk(found: ImageFolder, inside: PurePosixPath) -> Iterator[PurePosixPath]:
         path = inside / entry.name
         if _is_of_system(entry.name):
             continue
-        fault = link_fault(found.folder, path) if entry.is_symlink() else ""
+        fault = link_fault(found.folder, path) if entry.is_symlink() else None
         if not fault and len(path.parts) > _DEEPEST:
-            fault = f"{found.folder}: has folders below {_DEEPEST} others; move their files up"
+            deep = f"has folders below {_DEEPEST} others; move their files up"
+            fault = Fault(deep, file=str(found.folder))
         if fault:
             found.faults.append(fault)
         elif entry.is_dir():
@@ -199,16 +201,18 @@ def _walk(found: ImageFolder, inside: PurePosixPath) -> Iterator[PurePosixPath]:
             yield path
 
 
-def link_fault(folder: Path, path: PurePosixPath) -> str:
+def link_fault(folder: Path, path: PurePosixPath) -> Fault | None:
     """Return why a link is not followed: it leads out, or its images would be read twice."""
-    if not is_inside(folder / path, folder):
-        return (
-            f"{folder / path}: is a link out of {folder} and is not read; remove it, or put the "
-            "images themselves there"
+    place = folder / path
+    if not is_inside(place, folder):
+        return Fault(
+            f"is a link out of {folder} and is not read; remove it, or put the images themselves "
+            "there",
+            file=str(place),
         )
-    if (folder / path).is_dir():
-        return f"{folder / path}: is a link to a folder and is not read; remove it"
-    return ""
+    if place.is_dir():
+        return Fault("is a link to a folder and is not read; remove it", file=str(place))
+    return None
 
 
 def _is_of_system(name: str) -> bool:

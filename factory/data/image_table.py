@@ -198,8 +198,11 @@ def _holds(folder: Path, inner: str) -> bool:
     return is_inside(Path(inner), folder)
 
 
-def by_split(rows: datasets.Dataset, file: Path) -> dict[str, datasets.Dataset]:
-    """Return the rows by their column `split`, or as one split named by the file.
+def by_split(rows: datasets.Dataset, file: Path) -> tuple[dict[str, datasets.Dataset], bool]:
+    """Return the rows by their column `split`, or as one split named by the file, else `train`.
+
+    Returns:
+        The splits, and whether column or file name them.
 
     Raises:
         UserError: A row has no split.
@@ -207,11 +210,11 @@ def by_split(rows: datasets.Dataset, file: Path) -> dict[str, datasets.Dataset]:
     column = next((name for name in rows.column_names if name.lower() == _SPLIT), None)
     if column is None:
         start = re.split(r"[-_. ]", file.stem.lower())[0]
-        return {SPLITS.get(start, "train"): rows}
+        return {SPLITS.get(start, "train"): rows}, start in SPLITS
     numbers: dict[str, list[int]] = {}
     values: list[Any] = rows.data.column(column).to_pylist()
     for number, value in enumerate(values):
         if value is None:
             raise UserError(f"{file}: row {number}: column {column!r} is empty; name its split")
         numbers.setdefault(SPLITS.get(str(value).lower(), str(value)), []).append(number)
-    return {name: rows.select(found) for name, found in numbers.items()}
+    return {name: rows.select(found) for name, found in numbers.items()}, True

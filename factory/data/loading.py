@@ -33,7 +33,8 @@ from factory.data.dataset_builders import (
     options_of,
 )
 from factory.data.folder_rows import load_folder
-from factory.data.image_folder import find_images, has_images, listed_images
+from factory.data.image_classes import in_splits
+from factory.data.image_folder import ImageFolder, find_images, has_images, listed_images
 from factory.data.image_table import (
     PARQUET,
     PATH_COLUMNS,
@@ -57,7 +58,14 @@ _Columns = tuple[str | None, str | None]
 
 @dataclass(frozen=True)
 class Loaded:
-    """The splits of one config and their source."""
+    """The splits of one config and their source.
+
+    Attributes:
+        splits: Rows by split.
+        config_name: The config that was read.
+        commit: As for `OpenedDataset`, like the fields below.
+        has_splits: Whether the dataset names its splits. If not, its rows are the split `train`.
+    """
 
     splits: datasets.DatasetDict
     config_name: str
@@ -65,6 +73,7 @@ class Loaded:
     image_folder: Path | None = None
     left_out: dict[str, int] = field(default_factory=dict)
     home: Path | None = None
+    has_splits: bool = True
 
 
 def load_any(
@@ -122,7 +131,12 @@ def _image_folder_of(
     splits, left_out = load_folder(
         found, labelled=labelled, skip_unreadable=skip_unreadable, shown=str(path)
     )
-    return Loaded(splits, "default", image_folder=path, left_out=left_out)
+    named = _names_splits(splits, found)
+    return Loaded(splits, "default", image_folder=path, left_out=left_out, has_splits=named)
+
+
+def _names_splits(splits: datasets.DatasetDict, found: ImageFolder) -> bool:
+    return set(splits) != {"train"} or in_splits([path.parts for path in found.images])
 
 
 def _load_directory(path: Path, config_name: str | None, *, skip_unreadable: bool) -> Loaded:
@@ -211,7 +225,8 @@ def _load_table(
     if not columns_of_images(rows):
         folder = path.parent
         rows = with_images(rows, path, column=image_column, skip_unreadable=skip_unreadable)
-    return Loaded(hf.DatasetDict(by_split(rows, path)), "default", image_folder=folder)
+    splits, named = by_split(rows, path)
+    return Loaded(hf.DatasetDict(splits), "default", image_folder=folder, has_splits=named)
 
 
 def _load_saved(path: Path) -> datasets.DatasetDict:
@@ -261,7 +276,10 @@ def _load_hub(
         loaded, left_out = load_folder(
             held, labelled=labelled, skip_unreadable=skip_unreadable, shown=reference, unwrap=True
         )
-        return Loaded(loaded, found.config_name, found.commit, held.folder, left_out)
+        named = _names_splits(loaded, held)
+        return Loaded(
+            loaded, found.config_name, found.commit, held.folder, left_out, has_splits=named
+        )
     features = hf.Features.from_dict(found.features) if found.features else None
     files = found.data_files()
     loaded = load_files(

@@ -44,6 +44,8 @@ class OpenedDataset:
         reference: Dataset reference as the user typed it.
         config_name: The config that was read.
         split: The split that was read.
+        has_splits: Whether the dataset names its splits. A folder of class folders has none; its
+            images are the split `train` then.
         image_folder: Folder that the rows' paths may point into, of an image folder; else None.
         commit: Commit of a Hub id when it was read; None for a directory.
         row_filter: The filter applied to the rows, or None.
@@ -69,6 +71,12 @@ class OpenedDataset:
     row_numbers: tuple[int, ...] | None = None
     home: Path | None = None
     stream: ImageStream | None = None
+    has_splits: bool = True
+
+    @property
+    def named_split(self) -> str | None:
+        """The split that was read, if the dataset names its splits."""
+        return self.split if self.has_splits else None
 
     @property
     def several_labels(self) -> bool:
@@ -80,7 +88,8 @@ class OpenedDataset:
         """The source for messages: the reference, with config, split and filter."""
         parts = [self.reference, self.config_name if self.config_name != "default" else ""]
         kept = f" where {self.row_filter}" if self.row_filter else ""
-        return f"{' '.join(filter(None, parts))}, split {self.split}{kept}"
+        split = f", split {self.split}" if self.has_splits else ""
+        return f"{' '.join(filter(None, parts))}{split}{kept}"
 
     def keep(self, rows: Sequence[int]) -> OpenedDataset:
         """Return some of the rows; messages use their original numbers."""
@@ -158,6 +167,7 @@ def open_dataset(
         row_filter=row_filter,
         left_out=found.left_out,
         home=found.home,
+        has_splits=found.has_splits,
     )
 
 
@@ -233,14 +243,14 @@ class OpenedImages:
         dataset: The rows; images are not decoded.
         image_column: A column of type `Image`.
         image_folder: As for `OpenedDataset`.
-        split: The split that was read.
+        split: The split that was read; None if the dataset names none.
         left_out: As for `OpenedDataset`.
     """
 
     dataset: datasets.Dataset
     image_column: str
     image_folder: Path | None
-    split: str
+    split: str | None
     left_out: dict[str, int]
 
 
@@ -267,7 +277,8 @@ def open_images(
     images = choose_image_column(found.splits[name], image_column, reference)
     rows = undecoded(found.splits[name])
     rows = rows if row_filter is None else filter_rows(rows, row_filter)
-    return OpenedImages(rows, images, found.image_folder, name, found.left_out)
+    named = name if found.has_splits else None
+    return OpenedImages(rows, images, found.image_folder, named, found.left_out)
 
 
 def is_dataset(found: ImageFolder) -> bool:

@@ -113,7 +113,8 @@ def _part(
     shown_columns = _columns(recipe, varied, class_name=class_name)[:columns]
     specs = _specs(shown_columns, rows)
     images, pipeline = _generate(recipe, specs, renderers, dtype)
-    sampling = _sampling(recipe, pipeline, scales=[spec.guidance_scale for spec in specs])
+    own = recipe if varied != GUIDANCE_SCALE else _with_listed(recipe, specs)
+    sampling = sampling_line(own, sampling_summary(own, pipeline))
     width = len(shown_columns)
     grid = [images[row * width : (row + 1) * width] for row in range(rows)]
     label = "" if varied == CLASS else f", {recipe.labels[shown_columns[0].label]}"
@@ -127,14 +128,11 @@ def _part(
     return Preview(sheet, sampling)
 
 
-def _sampling(
-    recipe: ResolvedRecipe, pipeline: PipelineSettings | None, *, scales: Sequence[float]
-) -> str:
-    """Return the line about the sheet, with the guidance scales of its images."""
-    distinct = tuple(dict.fromkeys(scales))
-    scale: Quantity = Uniformly(distinct) if len(distinct) > 1 else Constant(distinct[0])
-    own = _with_sampling(recipe, guidance_scale=scale)
-    return sampling_line(own, sampling_summary(own, pipeline))
+def _with_listed(recipe: ResolvedRecipe, specs: Sequence[ImageSpec]) -> ResolvedRecipe:
+    """Return a recipe with the guidance scales of some images."""
+    scales = tuple(dict.fromkeys(spec.guidance_scale for spec in specs))
+    scale: Quantity = Uniformly(scales) if len(scales) > 1 else Constant(scales[0])
+    return _with_sampling(recipe, guidance_scale=scale)
 
 
 def _default(recipe: ResolvedRecipe) -> str:

@@ -12,7 +12,7 @@ its start is unknown. Pauses count as time.
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class ConfigStatus:
 
     Attributes:
         name: Name of the config.
-        kind: `set`, `share` or `union`; a union has no shards of its own.
+        kind: `set`, `share` or `union`; a union has no shards of its own, but its members' images.
         shards: Planned number of shards.
         done: Number of existing shards.
         running: Number of missing shards with a marker.
@@ -123,7 +123,11 @@ def status(out: str | Path) -> Status:
     found = require_set(place)
     there = {name: _present(place, found, name) for name in found.configs}
     workers = tuple(_workers(place, there))
-    configs = [_config(place, found, name, there[name], workers) for name in found.configs]
+    alone = {name: _config(place, found, name, there[name], workers) for name in found.configs}
+    configs = [
+        _with_members(one, [alone[leaf] for leaf in found.leaves(name)])
+        for name, one in alone.items()
+    ]
     finished = _finished(place, found, there)
     at_work = len(workers)
     own = [one for one in configs if one.kind == "set"]
@@ -178,6 +182,17 @@ def _config(
         images_kept=0 if entry.complete else num_kept(out, found, name, missing),
         failed=_failed(out, entry, there.values()),
         complete=entry.complete,
+    )
+
+
+def _with_members(one: ConfigStatus, leaves: Sequence[ConfigStatus]) -> ConfigStatus:
+    """Return a config with the images of those whose files it reads."""
+    return replace(
+        one,
+        images=sum(leaf.images for leaf in leaves),
+        images_done=sum(leaf.images_done for leaf in leaves),
+        images_kept=sum(leaf.images_kept for leaf in leaves),
+        failed=sum(leaf.failed for leaf in leaves),
     )
 
 

@@ -171,6 +171,12 @@ class ResolvedRecipe(Frozen):
         """
         return recipe_to_yaml(self)
 
+    def without_file(self) -> ResolvedRecipe:
+        """Return this recipe for messages that name the config instead of its file."""
+        found = self.model_copy()
+        found._node = None
+        return found
+
     def fault(self, message: str, *path: Key) -> Fault:
         """Return a fault at the location of a key in the recipe's file, as precisely as known."""
         dotted = ".".join(str(part) for part in path) or None

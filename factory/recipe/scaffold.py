@@ -5,6 +5,7 @@ name as typed.
 """
 
 import tempfile
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,16 +24,13 @@ _SCHEMA = "# yaml-language-server: $schema={schema}"
 _HEADER = """\
 {schema}
 # Question: {question}
-# Command: data-factory build {name} out/{name}
-# Images: {images:,} per class, {total:,} in total; `data-factory plan {name}` estimates the cost.
+# Command: data-factory build {name}/{config}.yaml out/{name}
+# Images: {images:,} per class, {total:,} in total; `data-factory plan {name}/{config}.yaml`
+#   estimates the cost.
 """
 _EMBEDDED_LICENCE = """\
 # Licence: the weights of the model `embedded` are for research only; they were trained on image
 #   collections without clear licences. The package's own code is Apache-2.0.
-"""
-
-_MEASURED = """\
-# Measured: {measured}
 """
 
 _QUESTIONS = {
@@ -133,7 +131,11 @@ def scaffold(
     schema.write_text(schema_text(), encoding="utf-8")
     readme = folder / "README.md"
     text = readme_text(
-        list(bodies), folder=folder, generator=model or EMBEDDED_ID, note=STYLES[style].note
+        list(bodies),
+        classes=classes,
+        folder=folder,
+        generator=model or EMBEDDED_ID,
+        note=STYLES[style].note,
     )
     readme.write_text(text, encoding="utf-8")
     return [*paths, schema, readme]
@@ -154,11 +156,13 @@ def _header(
         schema=_SCHEMA.format(schema="schema.json"),
         question=_QUESTIONS[set_name],
         name=folder.name,
+        config=set_name,
         images=images,
         total=images * len(base["classes"]),
     )
     if set_name == RECOMMENDED:
-        header += _MEASURED.format(measured=style.measured)
+        lines = textwrap.wrap(f"Measured: {style.measured}", width=98, subsequent_indent="  ")
+        header += "".join(f"# {line}\n" for line in lines)
     return header + (_EMBEDDED_LICENCE if is_embedded(model) else "")
 
 

@@ -118,37 +118,50 @@ _README = """\
 
 Recipes for a dataset of generated images. Next, in the folder that contains `{name}`:
 
-    data-factory plan {name}
-    data-factory build {name} out/{name}
+    data-factory plan {name}/{first}.yaml
+    data-factory build {name}/{first}.yaml out/{name}
     data-factory train out/{name} --config {first} {model} --out runs/{name}
 
 - `plan` shows prompts, sampled values and cost; nothing is generated.
-- `build` generates all configs: {configs}.
-  Run it again to resume, or with a larger `--images-per-class` to add images. To generate one
-  config, name its file.
-- `train` fits a classifier to one config. `data-factory score runs/{name} --real FOLDER` then
-  measures its accuracy on your own photos, one folder per class.
+- `build` generates the config `{first}`. Run it again to resume, or with a larger
+  `--images-per-class` to add images.
+- `train` fits a classifier to it. `data-factory score runs/{name} --real FOLDER` then measures
+  its accuracy on your own photos, one folder per class.
+
+To compare configs, build the whole folder, and train and score a run on each:
+`data-factory build {name} out/{name}` adds {others}.
 
 `data-factory doctor --model {generator}` measures a batch size for this machine.
 {note}"""
 
 
-def readme_text(configs: Sequence[str], *, folder: Path, generator: str, note: str) -> str:
+def train_words(generator: str, classes: Sequence[str]) -> str:
+    """Return the options of `train` that fit the images of a generator."""
+    # The demo generator's 64 px are too few for pretrained models.
+    if generator.partition("@")[0] != EMBEDDED_ID:
+        return "--model resnet50 --pretrained"
+    # Mirrored digits are other shapes.
+    is_digits = all(name.isdecimal() for name in classes)
+    return f"--model test_resnet --preset {'digits' if is_digits else 'quick'}"
+
+
+def readme_text(
+    configs: Sequence[str], *, classes: Sequence[str], folder: Path, generator: str, note: str
+) -> str:
     """Return the README of a new folder: the next three commands.
 
     Args:
         configs: Names of the recipes; the first one is trained on.
+        classes: Names of the classes.
         folder: The new folder.
         generator: The model that generates the images.
         note: Advice about the style, or nothing.
     """
-    # The demo generator's 64 px are too few for pretrained models.
-    small = generator.partition("@")[0] == EMBEDDED_ID
     return _README.format(
         name=folder.name,
         first=configs[0],
-        model="--model test_resnet" if small else "--model resnet50 --pretrained",
-        configs=", ".join(f"`{name}`" for name in configs),
+        model=train_words(generator, classes),
+        others=", ".join(f"`{name}`" for name in configs[1:]),
         generator=generator,
         note=f"\n{note}\n" if note else "",
     )
