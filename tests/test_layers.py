@@ -14,8 +14,8 @@ ROOT = Path(__file__).parent.parent
 # Everybody may import every module of `common`.
 FACES = {
     "models": (
-        "adapter_files classifier clip embedded folder_configs instruct model_config model_folder "
-        "model_size presets scheduler_families small_stem variants"
+        "adapter_files classifier clip embedded folder_configs inference instruct model_config "
+        "model_folder model_size presets scheduler_families small_stem variants"
     ),
     "hub": (
         "changes client download errors ids publish recipe_references refs session small_files "

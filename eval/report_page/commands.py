@@ -24,7 +24,7 @@ def commands(
         own_command: The command line of the report.
     """
     settings = dataset.manifest.settings
-    flags = ("batch_size", "shard_size", "dtype", "threads", "attempts")
+    flags = ("batch_size", "shard_size", "dtype", "threads", "attempts", "guidance_interval")
     fixed = [
         f"--{key.replace('_', '-')} {shlex.quote(str(settings[key]))}"
         for key in flags

@@ -130,7 +130,7 @@ def _prepare(
         # Errors of the model or its prompts are reported before the directory is created.
         loaded = {}
         for job in state.unfinished():
-            renderer = renderers.get(job.recipe, dtype=state.settings.dtype)
+            renderer = renderers.get(job.recipe, state.settings.inference)
             encoders = text_encoders(renderer)
             require_whole_prompts(job.recipe, encoders, allowed=how.allow_cut_prompts)
             loaded[job.name] = pipeline_settings(renderer)
@@ -149,3 +149,4 @@ def _report_sampling(jobs: Sequence[Job], manifest: Manifest) -> None:
     for job in jobs:
         if sampling := manifest.configs[job.name].sampling:
             console.log(sampling_line(job.recipe, sampling))
+    console.log(f"computed with {manifest.settings.inference}")

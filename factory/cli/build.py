@@ -66,6 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "maximum attempts per image when the result is black, uniform or NaN (default 4)",
         int,
     )
+    option(
+        group,
+        "--guidance-interval START,STOP",
+        "guide images in a part of the steps only, e.g. 0,0.6: the first 60 %%; the other steps "
+        "take half of the computation (default: all steps)",
+    )
     add_device(group)
     shared = parser.add_argument_group("processes", _PROCESSES)
     option(
@@ -104,6 +110,7 @@ def run(args: argparse.Namespace) -> int | None:
         threads=args.threads,
         device=args.device,
         attempts=args.attempts,
+        guidance_interval=args.guidance_interval,
     )
     options = BuildOptions(
         part=Part.parse(args.part) if args.part else Part(),

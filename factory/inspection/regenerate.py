@@ -126,7 +126,7 @@ class Regenerator:
     ) -> Sequence[ImageArray | None]:
         self._require_allowed(recipe)
         settings = self._manifest.settings
-        renderer = self._renderers.get(recipe, dtype=settings.dtype)
+        renderer = self._renderers.get(recipe, settings.inference)
         with torch_threads(settings.threads):
             return renderer.render(specs, batch_size=settings.batch_size)
 

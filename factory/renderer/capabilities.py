@@ -8,19 +8,28 @@ import inspect
 from typing import Any
 
 from factory.common.errors import Fault, UserError, first_line
+from factory.models.inference import GuidanceInterval
 from factory.recipe.model_checks import LEAST_SIZE_STEP, size_problem
 from factory.recipe.resolved import ResolvedRecipe
 from factory.renderer.guidance import network_of, takes_guidance_as_input
 
 
-def require_able(pipeline: Any, recipe: ResolvedRecipe) -> None:
+def require_able(
+    pipeline: Any, recipe: ResolvedRecipe, interval: GuidanceInterval | None = None
+) -> None:
     """Reject a recipe that uses something its pipeline does not support.
+
+    Args:
+        pipeline: The loaded pipeline.
+        recipe: What is asked of it.
+        interval: The guided part of the steps; None for all.
 
     Raises:
         UserError: A negative prompt, guidance, a size, or a number of steps; all at once.
     """
     faults = [*_negative_faults(pipeline, recipe), *_guidance_faults(pipeline, recipe)]
     faults += [*_size_faults(pipeline, recipe), *step_faults(pipeline, recipe)]
+    faults += _interval_faults(pipeline, recipe, interval) if interval else []
     if faults:
         raise UserError(faults)
 
@@ -59,6 +68,27 @@ def _guidance_faults(pipeline: Any, recipe: ResolvedRecipe) -> list[Fault]:
         "network); write 0, or choose a model that does"
     )
     return [recipe.fault(message, "sampling", "guidance_scale")]
+
+
+def _interval_faults(
+    pipeline: Any, recipe: ResolvedRecipe, interval: GuidanceInterval
+) -> list[Fault]:
+    if recipe.sampling.guidance_scale.bounds()[1] <= 1:
+        return []
+    if takes_guidance_as_input(pipeline):
+        message = (
+            f"{recipe.model.id} is guided through an input of its network, without a second half "
+            "of the batch; remove --guidance-interval"
+        )
+        return [recipe.fault(message, "sampling", "guidance_scale")]
+    steps = int(recipe.sampling.num_inference_steps.bounds()[0])
+    if interval.steps(steps):
+        return []
+    message = (
+        f"no step of {steps} is in --guidance-interval {interval}, so that guidance would have no "
+        "effect; use more steps or a longer interval"
+    )
+    return [recipe.fault(message, "sampling", "num_inference_steps")]
 
 
 def _size_faults(pipeline: Any, recipe: ResolvedRecipe) -> list[Fault]:

@@ -10,6 +10,7 @@ from factory.renderer.out_of_memory import reporting_large_model
 from factory.renderer.twins import RendersSeveral, TwinRenderer
 
 if TYPE_CHECKING:
+    from factory.models.inference import InferenceSettings
     from factory.recipe.model_files import PipelineSettings
     from factory.recipe.resolved import ResolvedRecipe
     from factory.recipe.text_encoders import TextEncoder
@@ -52,7 +53,7 @@ class Renderers:
         self._group: Sequence[ResolvedRecipe] = ()
         self._memory: dict[Any, Any] = {}
 
-    def get(self, recipe: ResolvedRecipe, *, dtype: str) -> Renderer:
+    def get(self, recipe: ResolvedRecipe, inference: InferenceSettings) -> Renderer:
         """Return the renderer of a recipe.
 
         Raises:
@@ -62,7 +63,7 @@ class Renderers:
         if renderer is None:
             in_hand = {one.fingerprint for one in self._group}
             self._kept = {name: one for name, one in self._kept.items() if name in in_hand}
-            renderer = self._kept[recipe.fingerprint] = self._make(recipe, dtype)
+            renderer = self._kept[recipe.fingerprint] = self._make(recipe, inference)
         others = [one.output for one in self._group if one.fingerprint != recipe.fingerprint]
         if (
             not others
@@ -87,7 +88,7 @@ class Renderers:
             self._group = ()
             self._memory.clear()
 
-    def _make(self, recipe: ResolvedRecipe, dtype: str) -> Renderer:
+    def _make(self, recipe: ResolvedRecipe, inference: InferenceSettings) -> Renderer:
         if self._factory is not None:
             return self._factory(recipe)
         import torch
@@ -98,9 +99,9 @@ class Renderers:
         if self._pipelines is None:
             self._pipelines = Pipelines(
                 device=self._device,
-                dtype=getattr(torch, dtype),
+                dtype=getattr(torch, inference.dtype),
                 allow_pickle=self._allow_pickle,
             )
         with reporting_large_model(recipe.model.id):
             pipeline = self._pipelines.get(recipe)
-        return DiffusersRenderer(pipeline, recipe)
+        return DiffusersRenderer(pipeline, recipe, inference)

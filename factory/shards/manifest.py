@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_serializer, model_validator
 
 from factory.common.dataset_files import MANIFEST
 from factory.common.errors import UserError
@@ -141,6 +141,10 @@ class Manifest(_Entry):
     variables: dict[str, str]
     configs: dict[str, ConfigEntry]
     gates: dict[str, GateEntry] = {}
+
+    @field_serializer("settings")
+    def _in_use(self, settings: FixedSettings) -> dict[str, int | str]:
+        return settings.as_dict()
 
     @property
     def measured(self) -> frozenset[str]:

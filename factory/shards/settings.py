@@ -5,10 +5,11 @@ directory use the recorded settings, so that all images are generated in the sam
 """
 
 import platform
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from factory.common import console
 from factory.common.errors import UserError
+from factory.models.inference import GuidanceInterval, InferenceSettings
 
 DTYPES = ("float32", "bfloat16", "float16")
 DEVICES = ("cpu", "cuda", "mps", "xpu")
@@ -29,6 +30,7 @@ class BuildSettings:
         threads: CPU threads per process; default 1, so that bytes do not depend on the launch.
         device: `cpu`, `cuda`, `mps`, `xpu` or `auto`.
         attempts: Maximum attempts per image when the result is black, uniform or not finite.
+        guidance_interval: `START,STOP`: the part of the steps in which images are guided.
     """
 
     batch_size: int | None = None
@@ -37,6 +39,7 @@ class BuildSettings:
     threads: int | None = None
     device: str = "auto"
     attempts: int | None = None
+    guidance_interval: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,20 @@ class FixedSettings:
     threads: int
     device: str
     attempts: int = _ATTEMPTS
+    guidance_interval: str | None = None
+
+    @property
+    def inference(self) -> InferenceSettings:
+        """Settings of the models."""
+        return InferenceSettings(self.dtype, self.guidance_interval)
 
     def as_dict(self) -> dict[str, int | str]:
-        """Return the settings as plain values."""
+        """Return the settings in use as plain values.
+
+        Those that are not used are left out, so that shards keep the names of older versions.
+        """
         # `asdict` copies deeply, which takes most of the time of naming a shard.
-        return dict(vars(self))
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 def fix(
@@ -65,6 +77,7 @@ def fix(
         UserError: A value is out of range, or differs from the recorded one.
     """
     _require_valid(wanted)
+    wanted = _canonical(wanted)
     if recorded is not None:
         _require_same(wanted, recorded, device=device, out=out)
         return recorded
@@ -76,6 +89,7 @@ def fix(
         threads=wanted.threads or 1,
         device=device,
         attempts=wanted.attempts or _ATTEMPTS,
+        guidance_interval=wanted.guidance_interval,
     )
 
 
@@ -92,6 +106,18 @@ def warn_of_padding(settings: FixedSettings) -> None:
     )
 
 
+def _canonical(wanted: BuildSettings) -> BuildSettings:
+    """Return the settings with one spelling for each value.
+
+    Raises:
+        UserError: A value cannot be read.
+    """
+    interval = wanted.guidance_interval
+    if interval is None:
+        return wanted
+    return replace(wanted, guidance_interval=str(GuidanceInterval.parse(interval)))
+
+
 def _require_valid(wanted: BuildSettings) -> None:
     for name in ("batch_size", "shard_size", "threads", "attempts"):
         value = getattr(wanted, name)
@@ -104,10 +130,11 @@ def _require_valid(wanted: BuildSettings) -> None:
 
 def _require_same(wanted: BuildSettings, recorded: FixedSettings, *, device: str, out: str) -> None:
     asked = {field.name: getattr(wanted, field.name) for field in fields(wanted)}
+    there = recorded.as_dict()
     changed = [
-        f"{name} {value} (recorded: {getattr(recorded, name)})"
+        f"{name} {value} (recorded: {there.get(name, 'not used')})"
         for name, value in asked.items()
-        if value not in (None, "auto", getattr(recorded, name))
+        if value not in (None, "auto", there.get(name))
     ]
     if changed:
         raise UserError(

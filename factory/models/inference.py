@@ -1,0 +1,65 @@
+"""Inference settings: how a model computes an image, apart from what a recipe asks for.
+
+They trade exactness for speed or memory. A dataset keeps those of its first build.
+"""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from math import floor
+
+from factory.common.errors import UserError
+
+
+@dataclass(frozen=True)
+class InferenceSettings:
+    """How the images of a dataset are computed; None: not used.
+
+    Attributes:
+        dtype: `float32`, `bfloat16` or `float16`.
+        guidance_interval: Guided part of the steps, as `GuidanceInterval.parse` reads it.
+    """
+
+    dtype: str
+    guidance_interval: str | None = None
+
+    def __str__(self) -> str:
+        used = {name: value for name, value in vars(self).items() if value is not None}
+        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in used.items())
+
+
+@dataclass(frozen=True)
+class GuidanceInterval:
+    """Part of the steps in which images are guided.
+
+    Attributes:
+        start: Fraction of the steps before it, from 0.
+        stop: Fraction of the steps up to its end, at most 1.
+    """
+
+    start: Fraction
+    stop: Fraction
+
+    @classmethod
+    def parse(cls, text: str) -> "GuidanceInterval":
+        """Read `START,STOP`, two fractions of the steps such as `0,0.6`.
+
+        Raises:
+            UserError: It is something else.
+        """
+        number = r"\s*(\d?\.\d{1,9}|\d\.?)\s*"
+        match = re.fullmatch(f"{number},{number}", text)
+        start, stop = map(Fraction, match.groups()) if match else (Fraction(1), Fraction(0))
+        if not start < stop <= 1:
+            raise UserError(
+                f"guidance_interval is {text!r:.80}; give START,STOP, fractions of the steps with "
+                "0 <= START < STOP <= 1, such as 0,0.6"
+            )
+        return cls(start, stop)
+
+    def steps(self, count: int) -> range:
+        """Return the guided ones of `count` steps, from 0; counted like diffusers' guiders."""
+        return range(floor(self.start * count), floor(self.stop * count))
+
+    def __str__(self) -> str:
+        return f"{float(self.start):.9g},{float(self.stop):.9g}"

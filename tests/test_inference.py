@@ -1,0 +1,162 @@
+"""Inference settings: what they compute, and models that cannot use them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_families
+import torch
+from diffusers import HeunDiscreteScheduler
+from test_families import recipe_for
+from test_render import SPECS
+
+from factory.common.errors import UserError
+from factory.models.inference import GuidanceInterval, InferenceSettings
+from factory.renderer.diffusers_renderer import DiffusersRenderer
+from factory.renderer.guidance import GuidancePerImage, network_of
+from factory.renderer.guidance_interval import _guided_calls, guidance_in
+from factory.renderer.pipelines import Pipelines
+
+STEPS = 4
+ROWS = [replace(row, num_inference_steps=STEPS) for row in SPECS[:3]]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return the directory of a family's tiny model, saved on first use."""
+    root = tmp_path_factory.mktemp("families")
+
+    def save(name: str) -> Path:
+        folder = root / name
+        if not folder.is_dir():
+            getattr(tiny_families, name)(root / f"parts-{name}").save_pretrained(folder)
+        return folder
+
+    return save
+
+
+def renderer(folder: Path, *, keys: dict[str, Any] | None = None, **used: Any) -> DiffusersRenderer:
+    """Load a model for a recipe with inference settings."""
+    recipe = recipe_for(folder, **(keys or {}))
+    inference = InferenceSettings("float32", **used)
+    pipelines = Pipelines(device="cpu", dtype=torch.float32)
+    return DiffusersRenderer(pipelines.get(recipe), recipe, inference)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "steps"),
+    [
+        ("0,0.6", "0,0.6", range(6)),
+        (" .20, 0.80", "0.2,0.8", range(2, 8)),
+        # 0.29 * 100 is 28.999... in floating point.
+        ("0.29,1.0", "0.29,1", range(2, 10)),
+    ],
+)
+def test_an_interval_is_a_range_of_steps(text: str, shown: str, steps: range) -> None:
+    found = GuidanceInterval.parse(text)
+    assert str(found) == shown
+    assert found.steps(10) == steps
+    assert GuidanceInterval.parse("0.29,1").steps(100) == range(29, 100)
+
+
+@pytest.mark.parametrize("text", ["", "0.5", "0.5,0.5", "0.6,0.2", "0,1.1", "-1,1", "0;1", "a,b"])
+def test_other_intervals_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match=r"give START,STOP, fractions .* such as 0,0\.6"):
+        GuidanceInterval.parse(text)
+
+
+class _Scheduled(GuidancePerImage):
+    """Guides fully in every step, with a scale of 1 in steps outside an interval."""
+
+    guided: Sequence[bool] = ()
+
+    def __mul__(self, prediction: torch.Tensor) -> torch.Tensor:
+        now, *self.guided = self.guided
+        return super().__mul__(prediction) if now else prediction
+
+    __rmul__ = __mul__
+
+
+@pytest.mark.parametrize("family", ["stable_diffusion", "sdxl", "sd3", "pixart"])
+def test_outside_its_interval_guidance_is_not_computed(
+    family: str, saved: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compared with two halves in every step and a scale of 1 outside."""
+    limited = renderer(saved(family), guidance_interval="0.25,0.75")
+    sizes: list[int] = []
+    network = network_of(limited._pipeline)
+    first = getattr(network, "conv_in", None) or network.pos_embed
+    first.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    found = limited._generate(ROWS)
+    assert sizes == [3, 6, 6, 3]
+
+    full = renderer(saved(family))
+    everywhere = full._generate(ROWS)
+    monkeypatch.setattr(_Scheduled, "guided", [False, True, True, False])
+    monkeypatch.setattr("factory.renderer.diffusers_renderer.GuidancePerImage", _Scheduled)
+    torch.testing.assert_close(found, full._generate(ROWS), atol=1e-4, rtol=0)
+    assert (found - everywhere).abs().max() > 1e-3, "the interval would have no effect"
+
+
+def test_an_image_does_not_depend_on_its_batch(saved: Callable[[str], Path]) -> None:
+    """Not even if no other image of the batch is guided."""
+    limited = renderer(saved("stable_diffusion"), guidance_interval="0,0.5")
+    unguided = [replace(row, guidance_scale=1.0) for row in ROWS]
+    alone = limited.render(unguided[:1], batch_size=3)
+    for others in (unguided[1:], ROWS[1:]):
+        together = limited.render([unguided[0], *others], batch_size=3)
+        assert np.array_equal(alone[0], together[0])
+
+
+def test_all_calls_of_a_step_are_guided_alike() -> None:
+    """Heun's method calls the network twice per step, but for the last one."""
+    scheduler = HeunDiscreteScheduler()
+    scheduler.set_timesteps(4)
+    calls = _guided_calls(scheduler.timesteps.tolist(), GuidanceInterval.parse("0.25,0.75"))
+    assert calls == [False, True, True, True, True, False, False]
+
+
+@pytest.mark.parametrize("family", ["lcm", "flux"])
+def test_a_scale_that_is_an_input_cannot_be_limited(
+    family: str, saved: Callable[[str], Path]
+) -> None:
+    with pytest.raises(UserError, match=r"through an input .* remove --guidance-interval"):
+        renderer(saved(family), guidance_interval="0,0.5")
+
+
+def test_an_interval_without_a_step_is_refused(saved: Callable[[str], Path]) -> None:
+    keys = {"sampling": {"guidance_scale": 3, "num_inference_steps": {"integers": [4, 9]}}}
+    with pytest.raises(UserError, match=r"no step of 4 is in --guidance-interval 0,0\.2") as raised:
+        renderer(saved("stable_diffusion"), keys=keys, guidance_interval="0,0.2")
+    assert raised.value.faults[0].key == "sampling.num_inference_steps"
+    unguided = {"sampling": {"guidance_scale": 1, "num_inference_steps": 4}}
+    renderer(saved("stable_diffusion"), keys=unguided, guidance_interval="0,0.2")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "culprit"),
+    [
+        ({"sample": torch.zeros(3, 1)}, "sample"),
+        ({"sample": torch.zeros(6, 1), "rotary": torch.zeros(6, 1)}, "rotary"),
+        ({"sample": torch.zeros(6, 1), "rotary": [torch.zeros(6, 1)]}, "rotary"),
+    ],
+)
+def test_pipelines_without_two_halves_are_refused(inputs: dict[str, Any], culprit: str) -> None:
+    """Some call their network twice per step; others have inputs that are not per image."""
+
+    class Network(torch.nn.Module):
+        def forward(self, sample: torch.Tensor, rotary: Any = None) -> torch.Tensor:
+            return sample
+
+    scheduler = SimpleNamespace(timesteps=torch.arange(2))
+    pipeline = SimpleNamespace(unet=Network(), scheduler=scheduler)
+    interval = GuidanceInterval.parse("0.5,1")
+    wanted = pytest.raises(UserError, match=rf"two halves of one batch \({culprit}\)")
+    with wanted, guidance_in(pipeline, interval, 3):
+        pipeline.unet(**inputs)
