@@ -17,7 +17,7 @@ from test_families import recipe_for
 from test_render import SPECS
 
 from factory.common.errors import UserError
-from factory.models.inference import GuidanceInterval, InferenceSettings
+from factory.models.inference import Cache, GuidanceInterval, InferenceSettings
 from factory.renderer.diffusers_renderer import DiffusersRenderer
 from factory.renderer.guidance import GuidancePerImage, network_of
 from factory.renderer.guidance_interval import _guided_calls, guidance_in
@@ -44,7 +44,9 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 def renderer(folder: Path, *, keys: dict[str, Any] | None = None, **used: Any) -> DiffusersRenderer:
     """Load a model for a recipe with inference settings."""
     recipe = recipe_for(folder, **(keys or {}))
-    inference = InferenceSettings("float32", **used)
+    readers: dict[str, Any] = {"guidance_interval": GuidanceInterval, "cache": Cache}
+    given = {name: readers[name].parse(text) for name, text in used.items()}
+    inference = InferenceSettings("float32", **given)
     pipelines = Pipelines(device="cpu", dtype=torch.float32)
     return DiffusersRenderer(pipelines.get(recipe), recipe, inference)
 
@@ -160,3 +162,75 @@ def test_pipelines_without_two_halves_are_refused(inputs: dict[str, Any], culpri
     wanted = pytest.raises(UserError, match=rf"two halves of one batch \({culprit}\)")
     with wanted, guidance_in(pipeline, interval, 3):
         pipeline.unet(**inputs)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("first-block", "first-block:0.05"),
+        ("first-block:.20", "first-block:0.2"),
+        ("taylorseer", "taylorseer:5"),
+        ("taylorseer:3", "taylorseer:3"),
+    ],
+)
+def test_a_cache_is_a_kind_with_a_number(text: str, shown: str) -> None:
+    assert str(Cache.parse(text)) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "deep",
+        "first-block:",
+        "first-block:0",
+        "first-block:-1",
+        "taylorseer:1",
+        "taylorseer:2.5",
+    ],
+)
+def test_other_caches_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match="give first-block, first-block:THRESHOLD"):
+        Cache.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("cache", "computed"),
+    [
+        # Above every change: after the first step nothing but the first block is computed.
+        ("first-block:99", [1, 0, 0, 0, 0, 0]),
+        ("first-block:0.000000001", [1, 1, 1, 1, 1, 1]),
+        ("taylorseer:2", [1, 1, 1, 0, 1, 0]),
+    ],
+)
+def test_a_cache_skips_parts_of_some_steps(
+    cache: str, computed: list[int], saved: Callable[[str], Path]
+) -> None:
+    rows = [replace(row, num_inference_steps=6, negative_prompt="") for row in SPECS[:2]]
+    full = renderer(saved("flux"))._generate(rows)
+    cached = renderer(saved("flux"), cache=cache)
+    # The last block; in it, its attention.
+    block = cached._pipeline.transformer.single_transformer_blocks[-1]
+    counts: list[int] = []
+    cached._pipeline.transformer.register_forward_pre_hook(lambda *_: counts.append(0))
+    block.attn.to_q.register_forward_hook(lambda *_: counts.__setitem__(-1, 1))
+    first = cached._generate(rows)
+    assert counts == computed
+    assert ((first - full).abs().max() < 1e-4) == all(computed)
+    other = [replace(row, seed=row.seed + 9) for row in rows]
+    cached._generate(other)
+    assert torch.equal(cached._generate(rows), first), "state of another batch"
+
+
+@pytest.mark.parametrize("family", ["stable_diffusion", "sd3", "pixart"])
+def test_models_without_a_cache_are_refused(family: str, saved: Callable[[str], Path]) -> None:
+    with pytest.raises(UserError, match="diffusers has no cache for") as raised:
+        renderer(saved(family), cache="first-block")
+    assert raised.value.faults[0].key == "model.id"
+
+
+def test_a_cache_without_an_effect_is_refused(saved: Callable[[str], Path]) -> None:
+    keys = {"sampling": {"guidance_scale": 3, "num_inference_steps": {"integers": [3, 9]}}}
+    with pytest.raises(UserError, match="no effect on images of 3"):
+        renderer(saved("flux"), keys=keys, cache="taylorseer")
+    renderer(saved("flux"), keys=keys, cache="first-block")

@@ -72,6 +72,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "guide images in a part of the steps only, e.g. 0,0.6: the first 60 %%; the other steps "
         "take half of the computation (default: all steps)",
     )
+    option(
+        group,
+        "--cache KIND[:NUMBER]",
+        "reuse results of a transformer between steps: first-block[:THRESHOLD] or "
+        "taylorseer[:STEPS] (default: compute all)",
+    )
     add_device(group)
     shared = parser.add_argument_group("processes", _PROCESSES)
     option(
@@ -111,6 +117,7 @@ def run(args: argparse.Namespace) -> int | None:
         device=args.device,
         attempts=args.attempts,
         guidance_interval=args.guidance_interval,
+        cache=args.cache,
     )
     options = BuildOptions(
         part=Part.parse(args.part) if args.part else Part(),

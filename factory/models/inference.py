@@ -7,25 +7,9 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
+from typing import ClassVar
 
 from factory.common.errors import UserError
-
-
-@dataclass(frozen=True)
-class InferenceSettings:
-    """How the images of a dataset are computed; None: not used.
-
-    Attributes:
-        dtype: `float32`, `bfloat16` or `float16`.
-        guidance_interval: Guided part of the steps, as `GuidanceInterval.parse` reads it.
-    """
-
-    dtype: str
-    guidance_interval: str | None = None
-
-    def __str__(self) -> str:
-        used = {name: value for name, value in vars(self).items() if value is not None}
-        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in used.items())
 
 
 @dataclass(frozen=True)
@@ -63,3 +47,68 @@ class GuidanceInterval:
 
     def __str__(self) -> str:
         return f"{float(self.start):.9g},{float(self.stop):.9g}"
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Reuse of a transformer's results between steps.
+
+    Attributes:
+        kind: `first-block` skips the other blocks if the first one has changed little since the
+            last step; `taylorseer` extrapolates the attention of most steps.
+        value: Largest relative change of the first block for which the others are skipped; or
+            steps from one that is computed to the next.
+    """
+
+    WARM_UP: ClassVar[int] = 3
+    """First steps of an image that `taylorseer` computes."""
+    _DEFAULTS: ClassVar[dict[str, float]] = {"first-block": 0.05, "taylorseer": 5}
+
+    kind: str
+    value: float
+
+    @classmethod
+    def parse(cls, text: str) -> "Cache":
+        """Read `first-block[:THRESHOLD]` or `taylorseer[:STEPS]`.
+
+        Raises:
+            UserError: It is something else.
+        """
+        kind, colon, number = text.partition(":")
+        default = cls._DEFAULTS.get(kind)
+        form = r"\d{0,9}\.?\d{1,9}" if kind == "first-block" else r"\d{1,9}"
+        if default is None or (colon and re.fullmatch(form, number) is None):
+            raise _unknown_cache(text)
+        value = float(number) if colon else default
+        if value < (2 if kind == "taylorseer" else 1e-9):
+            raise _unknown_cache(text)
+        return cls(kind, value)
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.value:.9g}"
+
+
+def _unknown_cache(text: str) -> UserError:
+    return UserError(
+        f"cache is {text!r:.80}; give first-block, first-block:THRESHOLD (above 0, default 0.05), "
+        "taylorseer or taylorseer:STEPS (2 or more, default 5)"
+    )
+
+
+@dataclass(frozen=True)
+class InferenceSettings:
+    """How the images of a dataset are computed; None: not used.
+
+    Attributes:
+        dtype: `float32`, `bfloat16` or `float16`.
+        guidance_interval: Guided part of the steps.
+        cache: Reuse of results between steps.
+    """
+
+    dtype: str = "float32"
+    guidance_interval: GuidanceInterval | None = None
+    cache: Cache | None = None
+
+    def __str__(self) -> str:
+        used = {name: value for name, value in vars(self).items() if value is not None}
+        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in used.items())

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from factory.common.image_arrays import ImageArray
-from factory.models.inference import GuidanceInterval, InferenceSettings
+from factory.models.inference import InferenceSettings
 from factory.planner.plan import ImageSpec
 from factory.recipe.model_files import PipelineSettings
 from factory.recipe.resolved import ResolvedRecipe
 from factory.recipe.schema import Output
 from factory.recipe.text_encoders import TextEncoder, encoders_of_pipeline
+from factory.renderer.caches import enable_cache
 from factory.renderer.capabilities import require_able
 from factory.renderer.guidance import GuidancePerImage, guidance_as_input, takes_guidance_as_input
 from factory.renderer.guidance_interval import guidance_in
@@ -48,7 +49,10 @@ class DiffusersRenderer:
     """Generates images with a diffusers pipeline."""
 
     def __init__(
-        self, pipeline: Any, recipe: ResolvedRecipe, inference: InferenceSettings | None = None
+        self,
+        pipeline: Any,
+        recipe: ResolvedRecipe,
+        inference: InferenceSettings = InferenceSettings(),  # noqa: B008 (immutable)
     ) -> None:
         """Prepare the pipeline for a recipe's rows.
 
@@ -60,9 +64,10 @@ class DiffusersRenderer:
         """
         self._pipeline = pipeline
         self._recipe = recipe
-        interval = inference.guidance_interval if inference else None
-        self._interval = GuidanceInterval.parse(interval) if interval else None
-        require_able(pipeline, recipe, self._interval)
+        require_able(pipeline, recipe, inference)
+        self._interval = inference.guidance_interval
+        if inference.cache:
+            enable_cache(pipeline, inference.cache)
         self._prompts = PromptEncoder(pipeline)
         self._guidance_is_input = takes_guidance_as_input(pipeline)
         self._guided = recipe.sampling.guidance_scale.bounds()[1] > 1

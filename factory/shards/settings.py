@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 
 from factory.common import console
 from factory.common.errors import UserError
-from factory.models.inference import GuidanceInterval, InferenceSettings
+from factory.models.inference import Cache, GuidanceInterval, InferenceSettings
 
 DTYPES = ("float32", "bfloat16", "float16")
 DEVICES = ("cpu", "cuda", "mps", "xpu")
@@ -31,6 +31,7 @@ class BuildSettings:
         device: `cpu`, `cuda`, `mps`, `xpu` or `auto`.
         attempts: Maximum attempts per image when the result is black, uniform or not finite.
         guidance_interval: `START,STOP`: the part of the steps in which images are guided.
+        cache: `first-block[:THRESHOLD]` or `taylorseer[:STEPS]`: reuse results between steps.
     """
 
     batch_size: int | None = None
@@ -40,6 +41,7 @@ class BuildSettings:
     device: str = "auto"
     attempts: int | None = None
     guidance_interval: str | None = None
+    cache: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,16 @@ class FixedSettings:
     device: str
     attempts: int = _ATTEMPTS
     guidance_interval: str | None = None
+    cache: str | None = None
 
     @property
     def inference(self) -> InferenceSettings:
         """Settings of the models."""
-        return InferenceSettings(self.dtype, self.guidance_interval)
+        return InferenceSettings(
+            self.dtype,
+            GuidanceInterval.parse(self.guidance_interval) if self.guidance_interval else None,
+            Cache.parse(self.cache) if self.cache else None,
+        )
 
     def as_dict(self) -> dict[str, int | str]:
         """Return the settings in use as plain values.
@@ -90,6 +97,7 @@ def fix(
         device=device,
         attempts=wanted.attempts or _ATTEMPTS,
         guidance_interval=wanted.guidance_interval,
+        cache=wanted.cache,
     )
 
 
@@ -112,10 +120,10 @@ def _canonical(wanted: BuildSettings) -> BuildSettings:
     Raises:
         UserError: A value cannot be read.
     """
-    interval = wanted.guidance_interval
-    if interval is None:
-        return wanted
-    return replace(wanted, guidance_interval=str(GuidanceInterval.parse(interval)))
+    readers = {"guidance_interval": GuidanceInterval.parse, "cache": Cache.parse}
+    given = {name: getattr(wanted, name) for name in readers}
+    found = {name: str(readers[name](text)) for name, text in given.items() if text is not None}
+    return replace(wanted, **found)
 
 
 def _require_valid(wanted: BuildSettings) -> None:
