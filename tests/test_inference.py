@@ -11,17 +11,25 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_families
+import tiny_models
 import torch
+from build_parts import SETTINGS, FakeRenderer, recipe, shard, shard_hashes
 from diffusers import HeunDiscreteScheduler
 from test_families import recipe_for
 from test_render import SPECS
 
+from factory.builder.build import build
 from factory.common.errors import UserError
-from factory.models.inference import Cache, GuidanceInterval, InferenceSettings
+from factory.inspection.replay import replay
+from factory.models.inference import QUANTIZE_WITH, Cache, GuidanceInterval, InferenceSettings
 from factory.renderer.diffusers_renderer import DiffusersRenderer
 from factory.renderer.guidance import GuidancePerImage, network_of
 from factory.renderer.guidance_interval import _guided_calls, guidance_in
-from factory.renderer.pipelines import Pipelines
+from factory.renderer.pipelines import Pipelines, load_pipeline
+from factory.renderer.placement import place, require_offload
+from factory.renderer.quantization import quantization
+from factory.shards.manifest import read_manifest
+from factory.shards.parquet import read_rows
 
 STEPS = 4
 ROWS = [replace(row, num_inference_steps=STEPS) for row in SPECS[:3]]
@@ -43,12 +51,12 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 def renderer(folder: Path, *, keys: dict[str, Any] | None = None, **used: Any) -> DiffusersRenderer:
     """Load a model for a recipe with inference settings."""
-    recipe = recipe_for(folder, **(keys or {}))
+    made = recipe_for(folder, **(keys or {}))
     readers: dict[str, Any] = {"guidance_interval": GuidanceInterval, "cache": Cache}
     given = {name: readers[name].parse(text) for name, text in used.items()}
     inference = InferenceSettings("float32", **given)
     pipelines = Pipelines(device="cpu", dtype=torch.float32)
-    return DiffusersRenderer(pipelines.get(recipe), recipe, inference)
+    return DiffusersRenderer(pipelines.get(made), made, inference)
 
 
 @pytest.mark.parametrize(
@@ -234,3 +242,91 @@ def test_a_cache_without_an_effect_is_refused(saved: Callable[[str], Path]) -> N
     with pytest.raises(UserError, match="no effect on images of 3"):
         renderer(saved("flux"), keys=keys, cache="taylorseer")
     renderer(saved("flux"), keys=keys, cache="first-block")
+
+
+def test_int8_weights_are_used_recorded_and_replayed(tmp_path: Path) -> None:
+    pytest.importorskip("torchao", reason="torchao is not installed: the extra `quantize`")
+    model = tiny_models.save_stable_diffusion(tmp_path / "sd")
+    tiny = recipe(tmp_path, "tiny", model={"id": str(model)}, output={"size": 16})
+    for name, quantize in (("plain", None), ("int8", "int8")):
+        settings = replace(SETTINGS, quantize=quantize)
+        build(tiny, tmp_path / name, settings=settings, show_progress=False)
+    manifest = read_manifest(tmp_path / "int8")
+    assert manifest is not None
+    assert manifest.settings.quantize == "int8"
+    assert "torchao" in manifest.versions[0]
+    where: dict[str, Any] = {"config": "tiny", "index": 3, "allow_local_model": True}
+    assert replay(tmp_path / "int8", **where).regenerated.same_bytes
+    plain, int8 = (read_rows(shard(tmp_path / name, "tiny"))[3] for name in ("plain", "int8"))
+    assert plain["image"] != int8["image"]
+    pipeline = load_pipeline(tiny.model, device="cpu", dtype=torch.float32, quantize="int8")
+    kinds = {name: type(one).__name__ for name, one in pipeline.unet.named_parameters()}
+    assert kinds["time_embedding.linear_1.weight"] == "Int8Tensor"
+
+
+@pytest.mark.parametrize("kind", ["int8", "nf4"])
+def test_a_missing_package_is_named(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("factory.renderer.quantization.find_spec", lambda name: None)
+    wanted = rf"--quantize {kind} needs {QUANTIZE_WITH[kind]}; .*data-factory\[quantize\]"
+    with pytest.raises(UserError, match=wanted):
+        quantization(kind, {"unet": []}, device="cpu", dtype=torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("kind", "parts", "message"),
+    [
+        ("nf4", {"unet": []}, "nf4 needs an accelerator, but this machine has cpu"),
+        ("int8", {"_class_name": "XPipeline", "prior": []}, "XPipeline has neither a transformer"),
+    ],
+)
+def test_what_cannot_be_quantized_is_refused(
+    kind: str, parts: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("factory.renderer.quantization.find_spec", lambda name: name)
+    with pytest.raises(UserError, match=message):
+        quantization(kind, parts, device="cpu", dtype=torch.float32)
+
+
+def test_an_offload_needs_an_accelerator() -> None:
+    require_offload(None, torch.device("cpu"))
+    require_offload("group", torch.device("cuda"))
+    with pytest.raises(UserError, match=r"--offload group .* this machine computes on cpu; remove"):
+        require_offload("group", torch.device("cpu"))
+    with pytest.raises(UserError, match="offload is disk; choose group, model, sequential"):
+        require_offload("disk", torch.device("cuda"))
+
+
+@pytest.mark.parametrize("offload", ["group", "model", "sequential"])
+def test_an_offload_changes_no_image(offload: str, saved: Callable[[str], Path]) -> None:
+    """With the CPU in place of an accelerator."""
+    expected = renderer(saved("sdxl"))._generate(ROWS)
+    offloaded = renderer(saved("sdxl"))
+    pipeline = offloaded._pipeline
+    place(pipeline, "cpu", offload)
+    moves = [one for one in pipeline.unet.modules() if _is_hooked(one)]
+    assert len(moves) == 1 if offload == "model" else len(moves) > 10
+    assert torch.equal(offloaded._generate(ROWS), expected)
+    assert torch.equal(offloaded._generate(ROWS), expected), "the second batch"
+
+
+def _is_hooked(module: torch.nn.Module) -> bool:
+    return hasattr(module, "_hf_hook") or hasattr(module, "_diffusers_hook")
+
+
+def test_an_offload_is_recorded_and_may_differ_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("factory.builder.build.require_offload", lambda *_: None)
+    options: dict[str, Any] = {"show_progress": False, "renderer_factory": FakeRenderer}
+    plain = build(recipe(tmp_path, "base"), tmp_path / "plain", settings=SETTINGS, **options)
+    for count, offload in ((2, "model"), (3, "group"), (5, "model")):
+        small = recipe(tmp_path, "base", images_per_class=count)
+        settings = replace(SETTINGS, offload=offload)
+        build(small, tmp_path / "out", settings=settings, **options)
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest is not None
+    assert manifest.offload == ("model", "group")
+    assert "- Offload: model, group" in (tmp_path / "out/README.md").read_text()
+    assert shard_hashes(tmp_path / "out") == shard_hashes(tmp_path / "plain")
+    assert plain.generated == 15
+    assert "offload" not in (tmp_path / "plain/manifest.json").read_text()

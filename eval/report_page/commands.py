@@ -12,7 +12,7 @@ from eval.report_page.runs import Run, Runs
 from factory.common.redaction import one_line, redacted
 
 # Options of `build` that trade exactness for speed; recorded where they were used.
-_INFERENCE = ("guidance_interval", "cache")
+_INFERENCE = ("guidance_interval", "cache", "quantize")
 
 
 def commands(

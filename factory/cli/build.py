@@ -78,6 +78,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "reuse results of a transformer between steps: first-block[:THRESHOLD] or "
         "taylorseer[:STEPS] (default: compute all)",
     )
+    option(
+        group,
+        "--quantize KIND",
+        "weights of the network in int8 or nf4 (4 bits, on a GPU); the rest keeps --dtype",
+    )
     add_device(group)
     shared = parser.add_argument_group("processes", _PROCESSES)
     option(
@@ -91,6 +96,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         shared,
         "--part I/N",
         "generate part I of N (from 1), e.g. in a job array; starts one process",
+    )
+    option(
+        shared,
+        "--offload",
+        "keep a model that is larger than the GPU's memory in main memory and move one model, or "
+        "one layer (group, sequential), at a time",
+        choices=("group", "model", "sequential"),
     )
     option(shared, "--claim-expiry S", argparse.SUPPRESS)
     option(
@@ -118,6 +130,8 @@ def run(args: argparse.Namespace) -> int | None:
         attempts=args.attempts,
         guidance_interval=args.guidance_interval,
         cache=args.cache,
+        quantize=args.quantize,
+        offload=args.offload,
     )
     options = BuildOptions(
         part=Part.parse(args.part) if args.part else Part(),

@@ -67,7 +67,8 @@ class Regenerator:
     def notes(self) -> list[str]:
         """Return differences between this machine and the dataset's that may change pixels."""
         found = self._manifest
-        now = {"device": device_name(self._device.type), **library_versions()}
+        libraries = library_versions(*found.settings.inference.libraries)
+        now = {"device": device_name(self._device.type), **libraries}
         then = {"device": found.device, **(found.versions[-1] if found.versions else {})}
         return [
             f"{name} is {value} here; the dataset was generated with {then.get(name, 'another')}"

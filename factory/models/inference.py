@@ -95,6 +95,21 @@ def _unknown_cache(text: str) -> UserError:
     )
 
 
+QUANTIZE_WITH = {"int8": "torchao", "nf4": "bitsandbytes"}
+"""Kinds of quantization, with the package that computes each."""
+
+
+def known_quantization(text: str) -> str:
+    """Return a key of `QUANTIZE_WITH`.
+
+    Raises:
+        UserError: It is something else.
+    """
+    if text not in QUANTIZE_WITH:
+        raise UserError(f"quantize is {text!r:.80}; choose {', '.join(QUANTIZE_WITH)}")
+    return text
+
+
 @dataclass(frozen=True)
 class InferenceSettings:
     """How the images of a dataset are computed; None: not used.
@@ -103,11 +118,18 @@ class InferenceSettings:
         dtype: `float32`, `bfloat16` or `float16`.
         guidance_interval: Guided part of the steps.
         cache: Reuse of results between steps.
+        quantize: Kind of the network's weights, a key of `QUANTIZE_WITH`.
     """
 
     dtype: str = "float32"
     guidance_interval: GuidanceInterval | None = None
     cache: Cache | None = None
+    quantize: str | None = None
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Packages that affect images only with these settings."""
+        return (QUANTIZE_WITH[self.quantize],) if self.quantize else ()
 
     def __str__(self) -> str:
         used = {name: value for name, value in vars(self).items() if value is not None}

@@ -36,7 +36,12 @@ class Renderers:
     """Creates renderers on first use; shards are processed recipe by recipe."""
 
     def __init__(
-        self, factory: RendererFactory | None, *, device: Any, allow_pickle: bool = False
+        self,
+        factory: RendererFactory | None,
+        *,
+        device: Any,
+        allow_pickle: bool = False,
+        offload: str | None = None,
     ) -> None:
         """Store the options; nothing is loaded yet.
 
@@ -44,10 +49,12 @@ class Renderers:
             factory: Creates a recipe's renderer; None for its diffusers model.
             device: Device of the models.
             allow_pickle: Whether to load pickled weights of models without safetensors.
+            offload: How to use models that are larger than the device's memory; see `place`.
         """
         self._factory = factory
         self._allow_pickle = allow_pickle
         self._device = device
+        self._offload = offload
         self._pipelines: Pipelines | None = None
         self._kept: dict[str, Renderer] = {}
         self._group: Sequence[ResolvedRecipe] = ()
@@ -101,6 +108,8 @@ class Renderers:
                 device=self._device,
                 dtype=getattr(torch, inference.dtype),
                 allow_pickle=self._allow_pickle,
+                quantize=inference.quantize,
+                offload=self._offload,
             )
         with reporting_large_model(recipe.model.id):
             pipeline = self._pipelines.get(recipe)

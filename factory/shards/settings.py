@@ -5,11 +5,12 @@ directory use the recorded settings, so that all images are generated in the sam
 """
 
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 from factory.common import console
 from factory.common.errors import UserError
-from factory.models.inference import Cache, GuidanceInterval, InferenceSettings
+from factory.models.inference import Cache, GuidanceInterval, InferenceSettings, known_quantization
 
 DTYPES = ("float32", "bfloat16", "float16")
 DEVICES = ("cpu", "cuda", "mps", "xpu")
@@ -32,6 +33,8 @@ class BuildSettings:
         attempts: Maximum attempts per image when the result is black, uniform or not finite.
         guidance_interval: `START,STOP`: the part of the steps in which images are guided.
         cache: `first-block[:THRESHOLD]` or `taylorseer[:STEPS]`: reuse results between steps.
+        quantize: `int8` or `nf4`: weights of the network.
+        offload: `group`, `model` or `sequential`. It changes no byte, so every launch has its own.
     """
 
     batch_size: int | None = None
@@ -42,6 +45,8 @@ class BuildSettings:
     attempts: int | None = None
     guidance_interval: str | None = None
     cache: str | None = None
+    quantize: str | None = None
+    offload: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class FixedSettings:
     attempts: int = _ATTEMPTS
     guidance_interval: str | None = None
     cache: str | None = None
+    quantize: str | None = None
 
     @property
     def inference(self) -> InferenceSettings:
@@ -64,6 +70,7 @@ class FixedSettings:
             self.dtype,
             GuidanceInterval.parse(self.guidance_interval) if self.guidance_interval else None,
             Cache.parse(self.cache) if self.cache else None,
+            known_quantization(self.quantize) if self.quantize else None,
         )
 
     def as_dict(self) -> dict[str, int | str]:
@@ -98,6 +105,7 @@ def fix(
         attempts=wanted.attempts or _ATTEMPTS,
         guidance_interval=wanted.guidance_interval,
         cache=wanted.cache,
+        quantize=wanted.quantize,
     )
 
 
@@ -120,7 +128,11 @@ def _canonical(wanted: BuildSettings) -> BuildSettings:
     Raises:
         UserError: A value cannot be read.
     """
-    readers = {"guidance_interval": GuidanceInterval.parse, "cache": Cache.parse}
+    readers: dict[str, Callable[[str], object]] = {
+        "guidance_interval": GuidanceInterval.parse,
+        "cache": Cache.parse,
+        "quantize": known_quantization,
+    }
     given = {name: getattr(wanted, name) for name in readers}
     found = {name: str(readers[name](text)) for name, text in given.items() if text is not None}
     return replace(wanted, **found)
@@ -137,7 +149,7 @@ def _require_valid(wanted: BuildSettings) -> None:
 
 
 def _require_same(wanted: BuildSettings, recorded: FixedSettings, *, device: str, out: str) -> None:
-    asked = {field.name: getattr(wanted, field.name) for field in fields(wanted)}
+    asked = {field.name: getattr(wanted, field.name) for field in fields(FixedSettings)}
     there = recorded.as_dict()
     changed = [
         f"{name} {value} (recorded: {there.get(name, 'not used')})"
