@@ -287,26 +287,35 @@ def test_what_cannot_be_quantized_is_refused(
         quantization(kind, parts, device="cpu", dtype=torch.float32)
 
 
-def test_an_offload_needs_an_accelerator() -> None:
-    require_offload(None, torch.device("cpu"))
+def test_an_offload_needs_an_accelerator(tmp_path: Path) -> None:
     require_offload("group", torch.device("cuda"))
+    settings = replace(SETTINGS, offload="group", device="cpu")
     with pytest.raises(UserError, match=r"--offload group .* this machine computes on cpu; remove"):
-        require_offload("group", torch.device("cpu"))
+        build(recipe(tmp_path, "base"), tmp_path / "out", settings=settings)
+    assert not (tmp_path / "out").exists()
     with pytest.raises(UserError, match="offload is disk; choose group, model, sequential"):
         require_offload("disk", torch.device("cuda"))
 
 
-@pytest.mark.parametrize("offload", ["group", "model", "sequential"])
+@pytest.mark.parametrize("offload", ["group", "model"])
 def test_an_offload_changes_no_image(offload: str, saved: Callable[[str], Path]) -> None:
     """With the CPU in place of an accelerator."""
-    expected = renderer(saved("sdxl"))._generate(ROWS)
-    offloaded = renderer(saved("sdxl"))
+    expected = renderer(saved("stable_diffusion"))._generate(ROWS)
+    offloaded = renderer(saved("stable_diffusion"))
     pipeline = offloaded._pipeline
     place(pipeline, "cpu", offload)
     moves = [one for one in pipeline.unet.modules() if _is_hooked(one)]
     assert len(moves) == 1 if offload == "model" else len(moves) > 10
     assert torch.equal(offloaded._generate(ROWS), expected)
     assert torch.equal(offloaded._generate(ROWS), expected), "the second batch"
+
+
+def test_a_sequential_offload_is_that_of_diffusers() -> None:
+    """accelerate's cannot run with the CPU in place of an accelerator."""
+    devices: list[torch.device] = []
+    pipeline = SimpleNamespace(enable_sequential_cpu_offload=lambda device: devices.append(device))
+    place(pipeline, "cuda:1", "sequential")
+    assert devices == [torch.device("cuda:1")]
 
 
 def _is_hooked(module: torch.nn.Module) -> bool:
