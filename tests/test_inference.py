@@ -228,6 +228,7 @@ def test_a_cache_skips_parts_of_some_steps(
     other = [replace(row, seed=row.seed + 9) for row in rows]
     cached._generate(other)
     assert torch.equal(cached._generate(rows), first), "state of another batch"
+    assert not cached._pipeline.transformer.is_cache_enabled
 
 
 @pytest.mark.parametrize("family", ["stable_diffusion", "sd3", "pixart"])

@@ -34,7 +34,7 @@ FACES = {
     "shards": (
         "directory generations hub_limits layout manifest parquet plan_check repair settings stamp"
     ),
-    "renderer": "contact_sheet diffusers_renderer flaws out_of_memory pool",
+    "renderer": "contact_sheet diffusers_renderer flaws out_of_memory placement pool",
     "card": "header licences page reader_files scores",
     "builder": "build jobs launcher markers partial_shards processes ranks tidy",
     "gates": "base choice class_margin clip_score duplicates judge marked rounds run safety",

@@ -1,20 +1,26 @@
-"""Reuse parts of a transformer between steps, with the caches that diffusers ships.
-
-The pipelines clear a cache at the end of every call, so no batch sees that of another one.
-"""
+"""Reuse parts of a transformer between steps, with the caches that diffusers ships."""
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from factory.models.inference import Cache
 from factory.renderer.guidance import network_of
 
 
-def enable_cache(pipeline: Any, cache: Cache) -> None:
-    """Switch a cache on; copies of a pipeline share their network, so once is enough."""
+@contextmanager
+def cached(pipeline: Any, cache: Cache) -> Iterator[None]:
+    """Use a cache inside the block, empty at first.
+
+    A new one for each batch: one that failed, for lack of memory, would leave its state behind.
+    """
     network = network_of(pipeline)
-    if not network.is_cache_enabled:
-        network.enable_cache(_config(cache, network.dtype))
+    network.enable_cache(_config(cache, network.dtype))
+    try:
+        yield
+    finally:
+        network.disable_cache()
 
 
 def takes_cache(pipeline: Any) -> bool:

@@ -21,7 +21,7 @@ from factory.recipe.model_files import PipelineSettings
 from factory.recipe.resolved import ResolvedRecipe
 from factory.recipe.schema import Output
 from factory.recipe.text_encoders import TextEncoder, encoders_of_pipeline
-from factory.renderer.caches import enable_cache
+from factory.renderer.caches import cached
 from factory.renderer.capabilities import require_able
 from factory.renderer.guidance import GuidancePerImage, guidance_as_input, takes_guidance_as_input
 from factory.renderer.guidance_interval import guidance_in
@@ -66,8 +66,7 @@ class DiffusersRenderer:
         self._recipe = recipe
         require_able(pipeline, recipe, inference)
         self._interval = inference.guidance_interval
-        if inference.cache:
-            enable_cache(pipeline, inference.cache)
+        self._cache = inference.cache
         self._prompts = PromptEncoder(pipeline)
         self._guidance_is_input = takes_guidance_as_input(pipeline)
         self._guided = recipe.sampling.guidance_scale.bounds()[1] > 1
@@ -128,7 +127,8 @@ class DiffusersRenderer:
         """Return images in 0..1, float32, shape (batch, 3, height, width), on the device."""
         generators = [torch.Generator("cpu").manual_seed(row.seed) for row in rows]
         texts = self._prompts.arguments([(row.prompt, row.negative_prompt) for row in rows])
-        with self._guidance([row.guidance_scale for row in rows]) as guidance_scale:
+        cache = cached(self._pipeline, self._cache) if self._cache else nullcontext()
+        with cache, self._guidance([row.guidance_scale for row in rows]) as guidance_scale:
             images = self._pipeline(
                 **texts,
                 **self._latents(generators),
