@@ -2,6 +2,8 @@
 
     python docs/compare_training.py docs/strong.yaml --dataset SET --real TEST --out DIR
 
+A `{row}` in SET stands for the row's name: a dataset per row.
+
 Run again, it resumes: finished scores are not computed again; with `--finished` it only prints
 their table. Differences to the baseline are paired by seed and test image, as in a study
 (`eval.study.statistics`); p-values are corrected by Holm's method over all rows and models.
@@ -32,7 +34,7 @@ def main() -> None:
     """Run what is missing, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("spec", type=Path, metavar="YAML", help="models, seeds, options, rows")
-    parser.add_argument("--dataset", required=True, help="to train on, as for `train`")
+    parser.add_argument("--dataset", required=True, help="to train on; {row} is the row's name")
     parser.add_argument("--config", help="its config")
     parser.add_argument("--real", required=True, help="test images, as for `score`")
     parser.add_argument("--out", type=Path, required=True, help="folder for runs and scores")
@@ -64,7 +66,8 @@ def _correct(
             return None
         config = ["--config", args.config] if args.config else []
         given = [*spec["options"], *spec["rows"][row], *args.option]
-        common = [args.dataset, "--model", model, "--out", str(run), "--seed", str(seed)]
+        dataset = args.dataset.replace("{row}", row)
+        common = [dataset, "--model", model, "--out", str(run), "--seed", str(seed)]
         _run(["-m", "train", *common, *config, *given])
         score = ["-m", "eval", "score", str(run), "--real", args.real, "--threads", "1"]
         _run([*score, "--predictions", str(file)])

@@ -78,6 +78,12 @@ NOT_RUN = {
         "data-factory gate OUT --marks": "needs marks; test_view.py makes some and runs it",
         "python tests/view_speed.py": "a million rows",
     },
+    "docs/faster.md": {
+        "data-factory build RECIPE OUT --guidance-interval": "test_inference.py",
+        "data-factory build RECIPE OUT --model flux --cache": "the same",
+        "pip install": "the same",
+        "data-factory build RECIPE OUT --model flux --offload": "the same",
+    },
     "docs/design.md": {"python tests/overlap.py": "measures for minutes with eight launches"},
     "docs/multi-node.md": {
         "hf buckets create": "rents machines",

@@ -89,6 +89,11 @@ def test_a_variable_of_two_types(begun: Path, tmp_path: Path) -> None:
         (BuildSettings(dtype="bfloat16"), r"dtype bfloat16 \(recorded: float32\)"),
         (BuildSettings(batch_size=0), "batch_size is 0; give 1 or more"),
         (BuildSettings(dtype="float8"), "dtype is float8; choose auto, float32"),
+        (
+            BuildSettings(guidance_interval="0,.60"),
+            r"guidance_interval 0,0\.6 \(recorded: not used\); remove",
+        ),
+        (BuildSettings(guidance_interval="0.6"), "guidance_interval is '0.6'; give START,STOP"),
     ],
 )
 def test_other_settings(begun: Path, tmp_path: Path, settings: BuildSettings, message: str) -> None:

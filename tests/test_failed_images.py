@@ -17,6 +17,7 @@ from build_parts import SETTINGS, FakeRenderer, combination, recipe, tree
 from factory.builder.build import BuildReport, build
 from factory.cli.main import main
 from factory.common.errors import Failure
+from factory.models.inference import InferenceSettings
 from factory.planner.plan import ImageSpec, plan
 from factory.planner.streams import attempt_seed
 from factory.renderer.flaws import BLACK, FLAT, NOT_FINITE, flaw
@@ -263,4 +264,4 @@ def test_a_model_that_does_not_fit_is_reported(
     monkeypatch.setattr(Pipelines, "get", too_large)
     renderers = Renderers(None, device="cpu")
     with pytest.raises(Failure, match=r"model .*: its weights do not fit into the device's memory"):
-        renderers.get(recipe(tmp_path, "base"), dtype="float32")
+        renderers.get(recipe(tmp_path, "base"), InferenceSettings("float32"))

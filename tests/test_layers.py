@@ -14,8 +14,8 @@ ROOT = Path(__file__).parent.parent
 # Everybody may import every module of `common`.
 FACES = {
     "models": (
-        "adapter_files classifier clip embedded folder_configs instruct model_config model_folder "
-        "model_size presets scheduler_families small_stem variants"
+        "adapter_files classifier clip embedded folder_configs inference instruct model_config "
+        "model_folder model_size presets scheduler_families small_stem variants"
     ),
     "hub": (
         "changes client download errors ids publish ranges recipe_references refs session "
@@ -36,7 +36,7 @@ FACES = {
     "shards": (
         "directory generations hub_limits layout manifest parquet plan_check repair settings stamp"
     ),
-    "renderer": "contact_sheet diffusers_renderer flaws out_of_memory pool",
+    "renderer": "contact_sheet diffusers_renderer flaws out_of_memory placement pool",
     "card": "header licences page reader_files scores",
     "builder": "build jobs launcher markers partial_shards processes ranks tidy",
     "gates": "base choice class_margin clip_score duplicates embedding_duplicates embeddings judge "

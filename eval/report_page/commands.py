@@ -11,6 +11,9 @@ from eval.report_page.dataset import Dataset
 from eval.report_page.runs import Run, Runs
 from factory.common.redaction import one_line, redacted
 
+# Options of `build` that trade exactness for speed; recorded where they were used.
+_INFERENCE = ("guidance_interval", "cache", "quantize")
+
 
 def commands(
     dataset: Dataset, runs: Runs, order: Sequence[str], own_command: str
@@ -24,7 +27,7 @@ def commands(
         own_command: The command line of the report.
     """
     settings = dataset.manifest.settings
-    flags = ("batch_size", "shard_size", "dtype", "threads", "attempts")
+    flags = ("batch_size", "shard_size", "dtype", "threads", "attempts", *_INFERENCE)
     fixed = [
         f"--{key.replace('_', '-')} {shlex.quote(str(settings[key]))}"
         for key in flags

@@ -25,6 +25,7 @@ from factory.planner.cut_prompts import require_whole_prompts
 from factory.planner.sampling_summary import sampling_line
 from factory.recipe.model_checks import require_used_guidance
 from factory.recipe.resolved import ResolvedRecipe
+from factory.renderer.placement import require_offload
 from factory.renderer.pool import RendererFactory, Renderers, pipeline_settings, text_encoders
 from factory.shards.generations import Generation, newest
 from factory.shards.manifest import Manifest
@@ -89,8 +90,14 @@ def build(
     place = open_path(out)
     with stopping_on_signals(), answering(place):
         ranks = Ranks(device=wanted.device)
-        renderers = Renderers(renderer_factory, device=ranks.device, allow_pickle=how.allow_pickle)
+        renderers = Renderers(
+            renderer_factory,
+            device=ranks.device,
+            allow_pickle=how.allow_pickle,
+            offload=wanted.offload,
+        )
         with ranks.announcing_failure(), ExitStack() as stack:
+            require_offload(wanted.offload, ranks.device)
             start, generation = _prepare(place, jobs, ranks, wanted, how, renderers)
             manifest = generation.written
             require_same_as_begun(jobs, manifest)
@@ -130,7 +137,7 @@ def _prepare(
         # Errors of the model or its prompts are reported before the directory is created.
         loaded = {}
         for job in state.unfinished():
-            renderer = renderers.get(job.recipe, dtype=state.settings.dtype)
+            renderer = renderers.get(job.recipe, state.settings.inference)
             encoders = text_encoders(renderer)
             require_whole_prompts(job.recipe, encoders, allowed=how.allow_cut_prompts)
             loaded[job.name] = pipeline_settings(renderer)
@@ -149,3 +156,4 @@ def _report_sampling(jobs: Sequence[Job], manifest: Manifest) -> None:
     for job in jobs:
         if sampling := manifest.configs[job.name].sampling:
             console.log(sampling_line(job.recipe, sampling))
+    console.log(f"computed with {manifest.settings.inference}")

@@ -42,7 +42,7 @@ def finish(
             if there == before or not there.complete:
                 mine = _complete(look, job.name, before, shards=shards.get(job.name, ()))
                 configs[job.name] = mine
-        versions = merged_versions(found, generates=has_new_images)
+        versions = merged_versions(found, found.settings, generates=has_new_images)
         complete = found.model_copy(update={"configs": configs, "versions": versions})
         done = now if complete == found else replace(out, now, complete, recipes={})
         if done is not None:

@@ -40,6 +40,7 @@ class State:
         jobs: The configs, with the counts they will have.
         settings: Build settings of the dataset.
         variables: Variable columns of the whole dataset, types by name.
+        offload: Offload of this launch.
     """
 
     look: Look
@@ -47,6 +48,7 @@ class State:
     jobs: list[Job]
     settings: FixedSettings
     variables: dict[str, str]
+    offload: str | None = None
 
     @property
     def found(self) -> Manifest | None:
@@ -89,7 +91,8 @@ def judge(look: Look, jobs: Sequence[Job], *, wanted: BuildSettings, device: str
     settings = fix(wanted, recorded=old.settings if old else None, device=device, out=str(out))
     if old is not None:
         require_same_recipes(out, old, counted)
-    return State(look, old, counted, settings, merge_variables(old, counted, out=out))
+    variables = merge_variables(old, counted, out=out)
+    return State(look, old, counted, settings, variables, wanted.offload)
 
 
 def prepare(
@@ -161,14 +164,18 @@ def _manifest(state: State) -> Manifest:
     """Return the manifest of a dataset during the build."""
     old = state.old
     before = old.configs if old else {}
+    generates, offload = any(state.unfinished()), old.offload if old else ()
     return Manifest(
         settings=state.settings,
         device=old.device if old else device_name(state.settings.device),
-        versions=merged_versions(old, generates=any(state.unfinished())),
+        versions=merged_versions(old, state.settings, generates=generates),
         labels=tuple(state.jobs[0].recipe.labels),
         variables=state.variables,
         configs=before | {job.name: _entry(job, before.get(job.name)) for job in state.jobs},
         gates=old.gates if old else {},
+        offload=(*offload, state.offload)
+        if generates and state.offload and state.offload not in offload
+        else offload,
     )
 
 
@@ -203,9 +210,11 @@ def _start(look: Look, jobs: Sequence[Job], planned: Manifest) -> Start:
     return Start(present, others, plan, is_shared=bool(list_markers(look.out)))
 
 
-def merged_versions(old: Manifest | None, *, generates: bool) -> tuple[dict[str, str], ...]:
+def merged_versions(
+    old: Manifest | None, settings: FixedSettings, *, generates: bool
+) -> tuple[dict[str, str], ...]:
     """Return the library versions used for a dataset; the current ones are last if used."""
-    now = library_versions()
+    now = library_versions(*settings.inference.libraries)
     before = old.versions if old else ()
     if before and (before[-1] == now or not generates):
         return before

@@ -152,7 +152,7 @@ class RowMaker:
             job,
             images,
             missing,
-            renderer=self.renderers.get(job.recipe, dtype=self.settings.dtype),
+            renderer=self.renderers.get(job.recipe, self.settings.inference),
             settings=self.settings,
             into=into,
             generated=generated,

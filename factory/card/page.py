@@ -137,6 +137,7 @@ def facts(manifest: Manifest) -> list[str]:
     return [
         f"- Settings: {joined(manifest.settings.as_dict())}",
         f"- Device: {table_cell(manifest.device)}",
+        *([f"- Offload: {table_cell(', '.join(manifest.offload))}"] if manifest.offload else []),
         *(f"- Versions: {joined(one)}" for one in manifest.versions),
     ]
 

@@ -68,6 +68,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "maximum attempts per image when the result is black, uniform or NaN (default 4)",
         int,
     )
+    option(
+        group,
+        "--guidance-interval START,STOP",
+        "guide images in a part of the steps only, e.g. 0,0.6: the first 60 %%; the other steps "
+        "take half of the computation (default: all steps)",
+    )
+    option(
+        group,
+        "--cache KIND[:NUMBER]",
+        "reuse results of a transformer between steps: first-block[:THRESHOLD] or "
+        "taylorseer[:STEPS] (default: compute all)",
+    )
+    option(
+        group,
+        "--quantize KIND",
+        "weights of the network in int8 or nf4 (4 bits, on a GPU); the rest keeps --dtype",
+    )
     add_device(group)
     shared = parser.add_argument_group("processes", _PROCESSES)
     option(
@@ -81,6 +98,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         shared,
         "--part I/N",
         "generate part I of N (from 1), e.g. in a job array; starts one process",
+    )
+    option(
+        shared,
+        "--offload",
+        "keep a model that is larger than the GPU's memory in main memory and move one model, or "
+        "one layer (group, sequential), at a time",
+        choices=("group", "model", "sequential"),
     )
     option(shared, "--claim-expiry S", argparse.SUPPRESS)
     # For `grow`, whose recipe is a temporary file with the words of the dataset: messages name the
@@ -109,6 +133,10 @@ def run(args: argparse.Namespace) -> int | None:
         threads=args.threads,
         device=args.device,
         attempts=args.attempts,
+        guidance_interval=args.guidance_interval,
+        cache=args.cache,
+        quantize=args.quantize,
+        offload=args.offload,
     )
     options = BuildOptions(
         part=Part.parse(args.part) if args.part else Part(),

@@ -8,10 +8,10 @@ OURS = "data-factory"
 _LIBRARIES = ("torch", "diffusers", "transformers", "datasets", "accelerate", "pillow")
 
 
-def library_versions() -> dict[str, str]:
-    """Return the versions of packages that affect images, ours first."""
+def library_versions(*further: str) -> dict[str, str]:
+    """Return the versions of packages that affect images, ours first, `further` ones last."""
     found = {OURS: VERSION, "python": platform.python_version()}
-    return found | {name: _version(name) for name in _LIBRARIES}
+    return found | {name: _version(name) for name in (*_LIBRARIES, *further)}
 
 
 def _version(package: str) -> str:

@@ -109,7 +109,7 @@ def measure_batch_sizes(
     torch.set_num_threads(settings.threads)
     try:
         renderers = Renderers(None, device=found, allow_pickle=allow_pickle)
-        renderer = renderers.get(recipe, dtype=settings.dtype)
+        renderer = renderers.get(recipe, settings.inference)
         tried, stopped = _try_sizes(renderer, recipe, seconds, on_cpu=found.type == "cpu")
     finally:
         torch.set_num_threads(before)

@@ -12,6 +12,7 @@ from factory.common.errors import Failure, UserError
 from factory.distributions.discrete import Constant, Uniformly
 from factory.distributions.template import shown
 from factory.distributions.variables import Linked, PerClass, Quantity
+from factory.models.inference import InferenceSettings
 from factory.planner.plan import ImageSpec, plan
 from factory.planner.sampling_summary import sampling_line, sampling_summary
 from factory.recipe.model_checks import require_used_guidance
@@ -83,7 +84,7 @@ def preview(
     renderers = Renderers(renderer_factory, device=place, allow_pickle=allow_pickle)
     settings = fix(BuildSettings(), recorded=None, device=place.type, out="")
     parts = [
-        _part(one, renderers, settings.dtype, vary, rows, columns, class_name)
+        _part(one, renderers, settings.inference, vary, rows, columns, class_name)
         for one in _with_images(recipes)
     ]
     sampling = "\n".join(one.sampling for one in parts)
@@ -102,7 +103,7 @@ def _with_images(recipes: ResolvedRecipe | Sequence[ResolvedRecipe]) -> list[Res
 def _part(
     recipe: ResolvedRecipe,
     renderers: Renderers,
-    dtype: str,
+    inference: InferenceSettings,
     vary: str | None,
     rows: int,
     columns: int,
@@ -112,7 +113,7 @@ def _part(
     varied = vary or _default(recipe)
     shown_columns = _columns(recipe, varied, class_name=class_name)[:columns]
     specs = _specs(shown_columns, rows)
-    images, pipeline = _generate(recipe, specs, renderers, dtype)
+    images, pipeline = _generate(recipe, specs, renderers, inference)
     own = recipe if varied != GUIDANCE_SCALE else _with_listed(recipe, specs)
     sampling = sampling_line(own, sampling_summary(own, pipeline))
     width = len(shown_columns)
@@ -223,9 +224,9 @@ def _generate(
     recipe: ResolvedRecipe,
     specs: Sequence[ImageSpec],
     renderers: Renderers,
-    dtype: str,
+    inference: InferenceSettings,
 ) -> tuple[list[Any], PipelineSettings | None]:
-    renderer = renderers.get(recipe, dtype=dtype)
+    renderer = renderers.get(recipe, inference)
     require_used_guidance(recipe, pipeline_settings(renderer))
     images: list[Any] = []
     for start in range(0, len(specs), _BATCH_SIZE):

@@ -67,7 +67,8 @@ class Regenerator:
     def notes(self) -> list[str]:
         """Return differences between this machine and the dataset's that may change pixels."""
         found = self._manifest
-        now = {"device": device_name(self._device.type), **library_versions()}
+        libraries = library_versions(*found.settings.inference.libraries)
+        now = {"device": device_name(self._device.type), **libraries}
         then = {"device": found.device, **(found.versions[-1] if found.versions else {})}
         return [
             f"{name} is {value} here; the dataset was generated with {then.get(name, 'another')}"
@@ -126,7 +127,7 @@ class Regenerator:
     ) -> Sequence[ImageArray | None]:
         self._require_allowed(recipe)
         settings = self._manifest.settings
-        renderer = self._renderers.get(recipe, dtype=settings.dtype)
+        renderer = self._renderers.get(recipe, settings.inference)
         with torch_threads(settings.threads):
             return renderer.render(specs, batch_size=settings.batch_size)
 

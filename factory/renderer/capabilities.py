@@ -8,19 +8,30 @@ import inspect
 from typing import Any
 
 from factory.common.errors import Fault, UserError, first_line
+from factory.models.inference import Cache, GuidanceInterval, InferenceSettings
 from factory.recipe.model_checks import LEAST_SIZE_STEP, size_problem
 from factory.recipe.resolved import ResolvedRecipe
+from factory.renderer.caches import takes_cache
 from factory.renderer.guidance import network_of, takes_guidance_as_input
 
 
-def require_able(pipeline: Any, recipe: ResolvedRecipe) -> None:
+def require_able(pipeline: Any, recipe: ResolvedRecipe, inference: InferenceSettings) -> None:
     """Reject a recipe that uses something its pipeline does not support.
+
+    Args:
+        pipeline: The loaded pipeline.
+        recipe: What is asked of it.
+        inference: How it is to be computed.
 
     Raises:
         UserError: A negative prompt, guidance, a size, or a number of steps; all at once.
     """
     faults = [*_negative_faults(pipeline, recipe), *_guidance_faults(pipeline, recipe)]
     faults += [*_size_faults(pipeline, recipe), *step_faults(pipeline, recipe)]
+    if inference.guidance_interval:
+        faults += _interval_faults(pipeline, recipe, inference.guidance_interval)
+    if inference.cache:
+        faults += _cache_faults(pipeline, recipe, inference.cache)
     if faults:
         raise UserError(faults)
 
@@ -59,6 +70,49 @@ def _guidance_faults(pipeline: Any, recipe: ResolvedRecipe) -> list[Fault]:
         "network); write 0, or choose a model that does"
     )
     return [recipe.fault(message, "sampling", "guidance_scale")]
+
+
+def _interval_faults(
+    pipeline: Any, recipe: ResolvedRecipe, interval: GuidanceInterval
+) -> list[Fault]:
+    if recipe.sampling.guidance_scale.bounds()[1] <= 1:
+        return []
+    if takes_guidance_as_input(pipeline):
+        message = (
+            f"{recipe.model.id} is guided through an input of its network, without a second half "
+            "of the batch; remove --guidance-interval"
+        )
+        return [recipe.fault(message, "sampling", "guidance_scale")]
+    steps = _fewest_steps(recipe)
+    if interval.steps(steps):
+        return []
+    message = (
+        f"no step of {steps} is in --guidance-interval {interval}, so that guidance would have no "
+        "effect; use more steps or a longer interval"
+    )
+    return [recipe.fault(message, "sampling", "num_inference_steps")]
+
+
+def _cache_faults(pipeline: Any, recipe: ResolvedRecipe, cache: Cache) -> list[Fault]:
+    if not takes_cache(pipeline):
+        message = (
+            f"{recipe.model.id} cannot use --cache: diffusers has no cache for "
+            f"{type(pipeline).__name__} with {type(network_of(pipeline)).__name__}; remove the "
+            "option"
+        )
+        return [recipe.fault(message, "model", "id")]
+    steps = _fewest_steps(recipe)
+    if cache.kind == "first-block" or steps > cache.WARM_UP:
+        return []
+    message = (
+        f"--cache {cache} computes the first {cache.WARM_UP} steps, so that it would have no "
+        f"effect on images of {steps}; use more steps, or remove the option"
+    )
+    return [recipe.fault(message, "sampling", "num_inference_steps")]
+
+
+def _fewest_steps(recipe: ResolvedRecipe) -> int:
+    return int(recipe.sampling.num_inference_steps.bounds()[0])
 
 
 def _size_faults(pipeline: Any, recipe: ResolvedRecipe) -> list[Fault]:

@@ -8,20 +8,23 @@ its full size, and rows with different `num_inference_steps` are generated in pa
 
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from factory.common.image_arrays import ImageArray
+from factory.models.inference import InferenceSettings
 from factory.planner.plan import ImageSpec
 from factory.recipe.model_files import PipelineSettings
 from factory.recipe.resolved import ResolvedRecipe
 from factory.recipe.schema import Output
 from factory.recipe.text_encoders import TextEncoder, encoders_of_pipeline
+from factory.renderer.caches import cached
 from factory.renderer.capabilities import require_able
 from factory.renderer.guidance import GuidancePerImage, guidance_as_input, takes_guidance_as_input
+from factory.renderer.guidance_interval import guidance_in
 from factory.renderer.prompt_encoder import PromptEncoder
 from factory.renderer.resize import rescale
 
@@ -45,17 +48,25 @@ class Renderer(Protocol):
 class DiffusersRenderer:
     """Generates images with a diffusers pipeline."""
 
-    def __init__(self, pipeline: Any, recipe: ResolvedRecipe) -> None:
+    def __init__(
+        self,
+        pipeline: Any,
+        recipe: ResolvedRecipe,
+        inference: InferenceSettings = InferenceSettings(),  # noqa: B008 (immutable)
+    ) -> None:
         """Prepare the pipeline for a recipe's rows.
 
         Args:
             pipeline: From `factory.renderer.pipelines.Pipelines`: on its device, with the recipe's
                 scheduler.
             recipe: Defines the sizes of generated and stored images.
+            inference: How the pipeline computes; its weights already have the type.
         """
         self._pipeline = pipeline
         self._recipe = recipe
-        require_able(pipeline, recipe)
+        require_able(pipeline, recipe, inference)
+        self._interval = inference.guidance_interval
+        self._cache = inference.cache
         self._prompts = PromptEncoder(pipeline)
         self._guidance_is_input = takes_guidance_as_input(pipeline)
         self._guided = recipe.sampling.guidance_scale.bounds()[1] > 1
@@ -116,7 +127,8 @@ class DiffusersRenderer:
         """Return images in 0..1, float32, shape (batch, 3, height, width), on the device."""
         generators = [torch.Generator("cpu").manual_seed(row.seed) for row in rows]
         texts = self._prompts.arguments([(row.prompt, row.negative_prompt) for row in rows])
-        with self._guidance([row.guidance_scale for row in rows]) as guidance_scale:
+        cache = cached(self._pipeline, self._cache) if self._cache else nullcontext()
+        with cache, self._guidance([row.guidance_scale for row in rows]) as guidance_scale:
             images = self._pipeline(
                 **texts,
                 **self._latents(generators),
@@ -137,7 +149,9 @@ class DiffusersRenderer:
             with guidance_as_input(self._pipeline, scales):
                 yield scales[0]
         else:
-            yield GuidancePerImage(scales, always_guided=self._guided)
+            limits = self._guided and self._interval
+            with guidance_in(self._pipeline, limits, len(scales)) if limits else nullcontext():
+                yield GuidancePerImage(scales, always_guided=self._guided)
 
     def _latents(self, generators: Sequence[torch.Generator]) -> dict[str, Tensor]:
         """Sample the initial noise in float32, whatever the dtype of the model.

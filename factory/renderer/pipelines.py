@@ -25,6 +25,8 @@ from factory.models.scheduler_families import scheduler_problem
 from factory.models.variants import LEFT_OUT, variant_of_folder, variant_on_hub
 from factory.recipe.schema import Model
 from factory.renderer.adapters import load_adapters
+from factory.renderer.placement import place
+from factory.renderer.quantization import quantization
 from factory.renderer.schedulers import make_scheduler
 
 if TYPE_CHECKING:
@@ -48,12 +50,23 @@ class Pipelines:
     """Loads each model once and returns its pipeline with a recipe's scheduler."""
 
     def __init__(
-        self, *, device: torch.device | str, dtype: torch.dtype, allow_pickle: bool = False
+        self,
+        *,
+        device: torch.device | str,
+        dtype: torch.dtype,
+        allow_pickle: bool = False,
+        quantize: str | None = None,
+        offload: str | None = None,
     ) -> None:
-        """Store the options; nothing is loaded yet."""
-        self._device = device
-        self._dtype = dtype
-        self._allow_pickle = allow_pickle
+        """Store the options of `load_pipeline`; nothing is loaded yet."""
+        self._load = partial(
+            load_pipeline,
+            device=device,
+            dtype=dtype,
+            allow_pickle=allow_pickle,
+            quantize=quantize,
+            offload=offload,
+        )
         self._loaded: dict[Model, Any] = {}
 
     def get(self, recipe: ResolvedRecipe) -> Any:
@@ -66,9 +79,7 @@ class Pipelines:
         model = recipe.model
         key = Model(id=model.id, revision=model.revision, adapters=model.adapters)
         if key not in self._loaded:
-            self._loaded[key] = load_pipeline(
-                key, device=self._device, dtype=self._dtype, allow_pickle=self._allow_pickle
-            )
+            self._loaded[key] = self._load(key)
         # The copy shares the weights and has its own scheduler.
         pipeline = copy.copy(self._loaded[key])
         if model.scheduler or model.scheduler_config:
@@ -98,6 +109,8 @@ def load_pipeline(
     device: torch.device | str,
     dtype: torch.dtype,
     allow_pickle: bool = False,
+    quantize: str | None = None,
+    offload: str | None = None,
 ) -> Any:
     """Load a text-to-image pipeline with its adapters.
 
@@ -107,6 +120,8 @@ def load_pipeline(
         dtype: Type of all weights.
         allow_pickle: Whether to load pickled weights if there are no safetensors: tensors only, so
             that code in them is rejected and not run.
+        quantize: Kind of the network's weights; see `quantization`.
+        offload: How parts reach the device; see `place`.
 
     Raises:
         UserError: The model, revision or adapter does not exist, the Hub cannot be reached, or it
@@ -115,13 +130,20 @@ def load_pipeline(
     source = model_source(model.id, model.revision)
     pinned = None if Path(source).is_dir() else model.revision
     with _quiet_libraries():
-        pipeline = _read(model.id, source, revision=pinned, dtype=dtype, allow_pickle=allow_pickle)
+        pipeline = _read(
+            model.id,
+            source,
+            revision=pinned,
+            dtype=dtype,
+            allow_pickle=allow_pickle,
+            quantized=quantize and partial(quantization, quantize, device=device, dtype=dtype),
+        )
         _require_text_to_image(model.id, pipeline)
         if model.adapters:
             load_adapters(pipeline, model.adapters)
     pipeline.set_progress_bar_config(disable=True)
-    pipeline.to(device)
     _use_channels_last(pipeline)
+    place(pipeline, device, offload)
     return pipeline
 
 
@@ -156,9 +178,15 @@ def model_source(model_id: str, revision: str | None) -> str:
 
 
 def _read(
-    model_id: str, source: str, *, revision: str | None, dtype: torch.dtype, allow_pickle: bool
+    model_id: str,
+    source: str,
+    *,
+    revision: str | None,
+    dtype: torch.dtype,
+    allow_pickle: bool,
+    quantized: Any,
 ) -> Any:
-    """Load a pipeline with diffusers and convert its errors."""
+    """Load a pipeline with diffusers and convert its errors; see `load_pipeline`."""
     import diffusers
 
     # diffusers has no types for its methods.
@@ -173,6 +201,7 @@ def _read(
             # None uses safetensors if there are any.
             use_safetensors=None if allow_pickle else True,
             trust_remote_code=False,
+            **({"quantization_config": quantized(parts)} if quantized else {}),
             **_left_out(parts),
         )
         folder = configs_of(source, revision)
@@ -225,7 +254,9 @@ def _read_variant(
 def _cannot_load(model_id: str, revision: str | None, error: Exception) -> str:
     name = f"{model_id}@{revision}" if revision else model_id
     text = str(error)
-    if not isinstance(error, OSError):
+    if "quantiz" in text.lower():
+        remedy = "remove --quantize, or choose another kind"
+    elif not isinstance(error, OSError):
         remedy = "check that it is a diffusers text-to-image model of this diffusers version"
         if "trust_remote_code" in text:
             remedy = "code that comes with a model is never run; choose another model"

@@ -10,6 +10,7 @@ from factory.renderer.out_of_memory import reporting_large_model
 from factory.renderer.twins import RendersSeveral, TwinRenderer
 
 if TYPE_CHECKING:
+    from factory.models.inference import InferenceSettings
     from factory.recipe.model_files import PipelineSettings
     from factory.recipe.resolved import ResolvedRecipe
     from factory.recipe.text_encoders import TextEncoder
@@ -35,7 +36,12 @@ class Renderers:
     """Creates renderers on first use; shards are processed recipe by recipe."""
 
     def __init__(
-        self, factory: RendererFactory | None, *, device: Any, allow_pickle: bool = False
+        self,
+        factory: RendererFactory | None,
+        *,
+        device: Any,
+        allow_pickle: bool = False,
+        offload: str | None = None,
     ) -> None:
         """Store the options; nothing is loaded yet.
 
@@ -43,16 +49,18 @@ class Renderers:
             factory: Creates a recipe's renderer; None for its diffusers model.
             device: Device of the models.
             allow_pickle: Whether to load pickled weights of models without safetensors.
+            offload: How to use models that are larger than the device's memory; see `place`.
         """
         self._factory = factory
         self._allow_pickle = allow_pickle
         self._device = device
+        self._offload = offload
         self._pipelines: Pipelines | None = None
         self._kept: dict[str, Renderer] = {}
         self._group: Sequence[ResolvedRecipe] = ()
         self._memory: dict[Any, Any] = {}
 
-    def get(self, recipe: ResolvedRecipe, *, dtype: str) -> Renderer:
+    def get(self, recipe: ResolvedRecipe, inference: InferenceSettings) -> Renderer:
         """Return the renderer of a recipe.
 
         Raises:
@@ -62,7 +70,7 @@ class Renderers:
         if renderer is None:
             in_hand = {one.fingerprint for one in self._group}
             self._kept = {name: one for name, one in self._kept.items() if name in in_hand}
-            renderer = self._kept[recipe.fingerprint] = self._make(recipe, dtype)
+            renderer = self._kept[recipe.fingerprint] = self._make(recipe, inference)
         others = [one.output for one in self._group if one.fingerprint != recipe.fingerprint]
         if (
             not others
@@ -87,7 +95,7 @@ class Renderers:
             self._group = ()
             self._memory.clear()
 
-    def _make(self, recipe: ResolvedRecipe, dtype: str) -> Renderer:
+    def _make(self, recipe: ResolvedRecipe, inference: InferenceSettings) -> Renderer:
         if self._factory is not None:
             return self._factory(recipe)
         import torch
@@ -98,9 +106,11 @@ class Renderers:
         if self._pipelines is None:
             self._pipelines = Pipelines(
                 device=self._device,
-                dtype=getattr(torch, dtype),
+                dtype=getattr(torch, inference.dtype),
                 allow_pickle=self._allow_pickle,
+                quantize=inference.quantize,
+                offload=self._offload,
             )
         with reporting_large_model(recipe.model.id):
             pipeline = self._pipelines.get(recipe)
-        return DiffusersRenderer(pipeline, recipe)
+        return DiffusersRenderer(pipeline, recipe, inference)

@@ -10,7 +10,14 @@ from __future__ import annotations
 import json
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from factory.common.dataset_files import MANIFEST
 from factory.common.errors import UserError
@@ -131,6 +138,7 @@ class Manifest(_Entry):
         variables: Types of the dataset's variable and measured columns, by name.
         configs: By name.
         gates: By the gate's name; their columns are in `variables`.
+        offload: Kinds of offload that generated images, in order of first use.
     """
 
     format: Literal[1] = FORMAT
@@ -141,6 +149,13 @@ class Manifest(_Entry):
     variables: dict[str, str]
     configs: dict[str, ConfigEntry]
     gates: dict[str, GateEntry] = {}
+    offload: tuple[str, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _in_use(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is not used, so that older versions can read the manifest."""
+        fields: dict[str, Any] = dump(self) | {"settings": self.settings.as_dict()}
+        return {name: value for name, value in fields.items() if name != "offload" or value}
 
     @property
     def measured(self) -> frozenset[str]:

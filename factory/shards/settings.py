@@ -5,10 +5,12 @@ directory use the recorded settings, so that all images are generated in the sam
 """
 
 import platform
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 
 from factory.common import console
 from factory.common.errors import UserError
+from factory.models.inference import Cache, GuidanceInterval, InferenceSettings, known_quantization
 
 DTYPES = ("float32", "bfloat16", "float16")
 DEVICES = ("cpu", "cuda", "mps", "xpu")
@@ -29,6 +31,10 @@ class BuildSettings:
         threads: CPU threads per process; default 1, so that bytes do not depend on the launch.
         device: `cpu`, `cuda`, `mps`, `xpu` or `auto`.
         attempts: Maximum attempts per image when the result is black, uniform or not finite.
+        guidance_interval: `START,STOP`: the part of the steps in which images are guided.
+        cache: `first-block[:THRESHOLD]` or `taylorseer[:STEPS]`: reuse results between steps.
+        quantize: `int8` or `nf4`: weights of the network.
+        offload: `group`, `model` or `sequential`. It changes no byte, so every launch has its own.
     """
 
     batch_size: int | None = None
@@ -37,6 +43,10 @@ class BuildSettings:
     threads: int | None = None
     device: str = "auto"
     attempts: int | None = None
+    guidance_interval: str | None = None
+    cache: str | None = None
+    quantize: str | None = None
+    offload: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,11 +59,27 @@ class FixedSettings:
     threads: int
     device: str
     attempts: int = _ATTEMPTS
+    guidance_interval: str | None = None
+    cache: str | None = None
+    quantize: str | None = None
+
+    @property
+    def inference(self) -> InferenceSettings:
+        """Settings of the models."""
+        return InferenceSettings(
+            self.dtype,
+            GuidanceInterval.parse(self.guidance_interval) if self.guidance_interval else None,
+            Cache.parse(self.cache) if self.cache else None,
+            known_quantization(self.quantize) if self.quantize else None,
+        )
 
     def as_dict(self) -> dict[str, int | str]:
-        """Return the settings as plain values."""
+        """Return the settings in use as plain values.
+
+        Those that are not used are left out, so that shards keep the names of older versions.
+        """
         # `asdict` copies deeply, which takes most of the time of naming a shard.
-        return dict(vars(self))
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 def fix(
@@ -65,6 +91,7 @@ def fix(
         UserError: A value is out of range, or differs from the recorded one.
     """
     _require_valid(wanted)
+    wanted = _canonical(wanted)
     if recorded is not None:
         _require_same(wanted, recorded, device=device, out=out)
         return recorded
@@ -76,6 +103,9 @@ def fix(
         threads=wanted.threads or 1,
         device=device,
         attempts=wanted.attempts or _ATTEMPTS,
+        guidance_interval=wanted.guidance_interval,
+        cache=wanted.cache,
+        quantize=wanted.quantize,
     )
 
 
@@ -92,6 +122,22 @@ def warn_of_padding(settings: FixedSettings) -> None:
     )
 
 
+def _canonical(wanted: BuildSettings) -> BuildSettings:
+    """Return the settings with one spelling for each value.
+
+    Raises:
+        UserError: A value cannot be read.
+    """
+    readers: dict[str, Callable[[str], object]] = {
+        "guidance_interval": GuidanceInterval.parse,
+        "cache": Cache.parse,
+        "quantize": known_quantization,
+    }
+    given = {name: getattr(wanted, name) for name in readers}
+    found = {name: str(readers[name](text)) for name, text in given.items() if text is not None}
+    return replace(wanted, **found)
+
+
 def _require_valid(wanted: BuildSettings) -> None:
     for name in ("batch_size", "shard_size", "threads", "attempts"):
         value = getattr(wanted, name)
@@ -103,11 +149,12 @@ def _require_valid(wanted: BuildSettings) -> None:
 
 
 def _require_same(wanted: BuildSettings, recorded: FixedSettings, *, device: str, out: str) -> None:
-    asked = {field.name: getattr(wanted, field.name) for field in fields(wanted)}
+    asked = {field.name: getattr(wanted, field.name) for field in fields(FixedSettings)}
+    there = recorded.as_dict()
     changed = [
-        f"{name} {value} (recorded: {getattr(recorded, name)})"
+        f"{name} {value} (recorded: {there.get(name, 'not used')})"
         for name, value in asked.items()
-        if value not in (None, "auto", getattr(recorded, name))
+        if value not in (None, "auto", there.get(name))
     ]
     if changed:
         raise UserError(

@@ -1,0 +1,136 @@
+"""Inference settings: how a model computes an image, apart from what a recipe asks for.
+
+They trade exactness for speed or memory. A dataset keeps those of its first build.
+"""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from math import floor
+from typing import ClassVar
+
+from factory.common.errors import UserError
+
+
+@dataclass(frozen=True)
+class GuidanceInterval:
+    """Part of the steps in which images are guided.
+
+    Attributes:
+        start: Fraction of the steps before it, from 0.
+        stop: Fraction of the steps up to its end, at most 1.
+    """
+
+    start: Fraction
+    stop: Fraction
+
+    @classmethod
+    def parse(cls, text: str) -> "GuidanceInterval":
+        """Read `START,STOP`, two fractions of the steps such as `0,0.6`.
+
+        Raises:
+            UserError: It is something else.
+        """
+        number = r"\s*(\d?\.\d{1,9}|\d\.?)\s*"
+        match = re.fullmatch(f"{number},{number}", text)
+        start, stop = map(Fraction, match.groups()) if match else (Fraction(1), Fraction(0))
+        if not start < stop <= 1:
+            raise UserError(
+                f"guidance_interval is {text!r:.80}; give START,STOP, fractions of the steps with "
+                "0 <= START < STOP <= 1, such as 0,0.6"
+            )
+        return cls(start, stop)
+
+    def steps(self, count: int) -> range:
+        """Return the guided ones of `count` steps, from 0; counted like diffusers' guiders."""
+        return range(floor(self.start * count), floor(self.stop * count))
+
+    def __str__(self) -> str:
+        return f"{float(self.start):.9g},{float(self.stop):.9g}"
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Reuse of a transformer's results between steps.
+
+    Attributes:
+        kind: `first-block` skips the other blocks if the first one has changed little since the
+            last step; `taylorseer` extrapolates the attention of most steps.
+        value: Largest relative change of the first block for which the others are skipped; or
+            steps from one that is computed to the next.
+    """
+
+    WARM_UP: ClassVar[int] = 3
+    """First steps of an image that `taylorseer` computes."""
+    _DEFAULTS: ClassVar[dict[str, float]] = {"first-block": 0.05, "taylorseer": 5}
+
+    kind: str
+    value: float
+
+    @classmethod
+    def parse(cls, text: str) -> "Cache":
+        """Read `first-block[:THRESHOLD]` or `taylorseer[:STEPS]`.
+
+        Raises:
+            UserError: It is something else.
+        """
+        kind, colon, number = text.partition(":")
+        default = cls._DEFAULTS.get(kind)
+        form = r"\d{0,9}\.?\d{1,9}" if kind == "first-block" else r"\d{1,9}"
+        if default is None or (colon and re.fullmatch(form, number) is None):
+            raise _unknown_cache(text)
+        value = float(number) if colon else default
+        if value < (2 if kind == "taylorseer" else 1e-9):
+            raise _unknown_cache(text)
+        return cls(kind, value)
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.value:.9g}"
+
+
+def _unknown_cache(text: str) -> UserError:
+    return UserError(
+        f"cache is {text!r:.80}; give first-block, first-block:THRESHOLD (above 0, default 0.05), "
+        "taylorseer or taylorseer:STEPS (2 or more, default 5)"
+    )
+
+
+QUANTIZE_WITH = {"int8": "torchao", "nf4": "bitsandbytes"}
+"""Kinds of quantization, with the package that computes each."""
+
+
+def known_quantization(text: str) -> str:
+    """Return a key of `QUANTIZE_WITH`.
+
+    Raises:
+        UserError: It is something else.
+    """
+    if text not in QUANTIZE_WITH:
+        raise UserError(f"quantize is {text!r:.80}; choose {', '.join(QUANTIZE_WITH)}")
+    return text
+
+
+@dataclass(frozen=True)
+class InferenceSettings:
+    """How the images of a dataset are computed; None: not used.
+
+    Attributes:
+        dtype: `float32`, `bfloat16` or `float16`.
+        guidance_interval: Guided part of the steps.
+        cache: Reuse of results between steps.
+        quantize: Kind of the network's weights, a key of `QUANTIZE_WITH`.
+    """
+
+    dtype: str = "float32"
+    guidance_interval: GuidanceInterval | None = None
+    cache: Cache | None = None
+    quantize: str | None = None
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Packages that affect images only with these settings."""
+        return (QUANTIZE_WITH[self.quantize],) if self.quantize else ()
+
+    def __str__(self) -> str:
+        used = {name: value for name, value in vars(self).items() if value is not None}
+        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in used.items())

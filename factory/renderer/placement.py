@@ -1,0 +1,48 @@
+"""Place a pipeline on a device, as a whole or part by part."""
+
+from typing import Any
+
+from factory.common.errors import UserError
+
+OFFLOADS = ("group", "model", "sequential")
+
+
+def require_offload(offload: str | None, device: Any) -> None:
+    """Refuse an offload that does not exist, or that has nowhere to move weights to.
+
+    Raises:
+        UserError: With the remedy.
+    """
+    if offload is None:
+        return
+    if offload not in OFFLOADS:
+        raise UserError(f"offload is {offload}; choose {', '.join(OFFLOADS)}")
+    if device.type == "cpu":
+        raise UserError(
+            f"--offload {offload} keeps weights in main memory until an accelerator needs them, "
+            "but this machine computes on cpu; remove the option"
+        )
+
+
+def place(pipeline: Any, device: Any, offload: str | None) -> None:
+    """Move a pipeline to a device, or let its parts move there when they are needed.
+
+    Args:
+        pipeline: A loaded pipeline, on the CPU.
+        device: Device that computes.
+        offload: `model`: one of its models at a time; `group`: one layer at a time, on CUDA the
+            next one while the last one computes; `sequential`: one layer at a time; None: all of it
+            at once.
+    """
+    import torch
+
+    device = torch.device(device)
+    if offload is None:
+        pipeline.to(device)
+    elif offload == "model":
+        pipeline.enable_model_cpu_offload(device=device)
+    elif offload == "sequential":
+        pipeline.enable_sequential_cpu_offload(device=device)
+    else:
+        streams = device.type == "cuda"
+        pipeline.enable_group_offload(device, offload_type="leaf_level", use_stream=streams)

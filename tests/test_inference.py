@@ -1,0 +1,342 @@
+"""Inference settings: what they compute, and models that cannot use them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_families
+import tiny_models
+import torch
+from build_parts import SETTINGS, FakeRenderer, recipe, shard, shard_hashes
+from diffusers import HeunDiscreteScheduler
+from test_families import recipe_for
+from test_render import SPECS
+
+from factory.builder.build import build
+from factory.common.errors import UserError
+from factory.inspection.replay import replay
+from factory.models.inference import QUANTIZE_WITH, Cache, GuidanceInterval, InferenceSettings
+from factory.renderer.diffusers_renderer import DiffusersRenderer
+from factory.renderer.guidance import GuidancePerImage, network_of
+from factory.renderer.guidance_interval import _guided_calls, guidance_in
+from factory.renderer.pipelines import Pipelines, load_pipeline
+from factory.renderer.placement import place, require_offload
+from factory.renderer.quantization import quantization
+from factory.shards.manifest import read_manifest
+from factory.shards.parquet import read_rows
+
+STEPS = 4
+ROWS = [replace(row, num_inference_steps=STEPS) for row in SPECS[:3]]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return the directory of a family's tiny model, saved on first use."""
+    root = tmp_path_factory.mktemp("families")
+
+    def save(name: str) -> Path:
+        folder = root / name
+        if not folder.is_dir():
+            getattr(tiny_families, name)(root / f"parts-{name}").save_pretrained(folder)
+        return folder
+
+    return save
+
+
+def renderer(folder: Path, *, keys: dict[str, Any] | None = None, **used: Any) -> DiffusersRenderer:
+    """Load a model for a recipe with inference settings."""
+    made = recipe_for(folder, **(keys or {}))
+    readers: dict[str, Any] = {"guidance_interval": GuidanceInterval, "cache": Cache}
+    given = {name: readers[name].parse(text) for name, text in used.items()}
+    inference = InferenceSettings("float32", **given)
+    pipelines = Pipelines(device="cpu", dtype=torch.float32)
+    return DiffusersRenderer(pipelines.get(made), made, inference)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown", "steps"),
+    [
+        ("0,0.6", "0,0.6", range(6)),
+        (" .20, 0.80", "0.2,0.8", range(2, 8)),
+        # 0.29 * 100 is 28.999... in floating point.
+        ("0.29,1.0", "0.29,1", range(2, 10)),
+    ],
+)
+def test_an_interval_is_a_range_of_steps(text: str, shown: str, steps: range) -> None:
+    found = GuidanceInterval.parse(text)
+    assert str(found) == shown
+    assert found.steps(10) == steps
+    assert GuidanceInterval.parse("0.29,1").steps(100) == range(29, 100)
+
+
+@pytest.mark.parametrize("text", ["", "0.5", "0.5,0.5", "0.6,0.2", "0,1.1", "-1,1", "0;1", "a,b"])
+def test_other_intervals_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match=r"give START,STOP, fractions .* such as 0,0\.6"):
+        GuidanceInterval.parse(text)
+
+
+class _Scheduled(GuidancePerImage):
+    """Guides fully in every step, with a scale of 1 in steps outside an interval."""
+
+    guided: Sequence[bool] = ()
+
+    def __mul__(self, prediction: torch.Tensor) -> torch.Tensor:
+        now, *self.guided = self.guided
+        return super().__mul__(prediction) if now else prediction
+
+    __rmul__ = __mul__
+
+
+@pytest.mark.parametrize("family", ["stable_diffusion", "sdxl", "sd3", "pixart"])
+def test_outside_its_interval_guidance_is_not_computed(
+    family: str, saved: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compared with two halves in every step and a scale of 1 outside."""
+    limited = renderer(saved(family), guidance_interval="0.25,0.75")
+    sizes: list[int] = []
+    network = network_of(limited._pipeline)
+    first = getattr(network, "conv_in", None) or network.pos_embed
+    first.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    found = limited._generate(ROWS)
+    assert sizes == [3, 6, 6, 3]
+
+    full = renderer(saved(family))
+    everywhere = full._generate(ROWS)
+    monkeypatch.setattr(_Scheduled, "guided", [False, True, True, False])
+    monkeypatch.setattr("factory.renderer.diffusers_renderer.GuidancePerImage", _Scheduled)
+    torch.testing.assert_close(found, full._generate(ROWS), atol=1e-4, rtol=0)
+    assert (found - everywhere).abs().max() > 1e-3, "the interval would have no effect"
+
+
+def test_an_image_does_not_depend_on_its_batch(saved: Callable[[str], Path]) -> None:
+    """Not even if no other image of the batch is guided."""
+    limited = renderer(saved("stable_diffusion"), guidance_interval="0,0.5")
+    unguided = [replace(row, guidance_scale=1.0) for row in ROWS]
+    alone = limited.render(unguided[:1], batch_size=3)
+    for others in (unguided[1:], ROWS[1:]):
+        together = limited.render([unguided[0], *others], batch_size=3)
+        assert np.array_equal(alone[0], together[0])
+
+
+def test_all_calls_of_a_step_are_guided_alike() -> None:
+    """Heun's method calls the network twice per step, but for the last one."""
+    scheduler = HeunDiscreteScheduler()
+    scheduler.set_timesteps(4)
+    calls = _guided_calls(scheduler.timesteps.tolist(), GuidanceInterval.parse("0.25,0.75"))
+    assert calls == [False, True, True, True, True, False, False]
+
+
+@pytest.mark.parametrize("family", ["lcm", "flux"])
+def test_a_scale_that_is_an_input_cannot_be_limited(
+    family: str, saved: Callable[[str], Path]
+) -> None:
+    with pytest.raises(UserError, match=r"through an input .* remove --guidance-interval"):
+        renderer(saved(family), guidance_interval="0,0.5")
+
+
+def test_an_interval_without_a_step_is_refused(saved: Callable[[str], Path]) -> None:
+    keys = {"sampling": {"guidance_scale": 3, "num_inference_steps": {"integers": [4, 9]}}}
+    with pytest.raises(UserError, match=r"no step of 4 is in --guidance-interval 0,0\.2") as raised:
+        renderer(saved("stable_diffusion"), keys=keys, guidance_interval="0,0.2")
+    assert raised.value.faults[0].key == "sampling.num_inference_steps"
+    unguided = {"sampling": {"guidance_scale": 1, "num_inference_steps": 4}}
+    renderer(saved("stable_diffusion"), keys=unguided, guidance_interval="0,0.2")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "culprit"),
+    [
+        ({"sample": torch.zeros(3, 1)}, "sample"),
+        ({"sample": torch.zeros(6, 1), "rotary": torch.zeros(6, 1)}, "rotary"),
+        ({"sample": torch.zeros(6, 1), "rotary": [torch.zeros(6, 1)]}, "rotary"),
+    ],
+)
+def test_pipelines_without_two_halves_are_refused(inputs: dict[str, Any], culprit: str) -> None:
+    """Some call their network twice per step; others have inputs that are not per image."""
+
+    class Network(torch.nn.Module):
+        def forward(self, sample: torch.Tensor, rotary: Any = None) -> torch.Tensor:
+            return sample
+
+    scheduler = SimpleNamespace(timesteps=torch.arange(2))
+    pipeline = SimpleNamespace(unet=Network(), scheduler=scheduler)
+    interval = GuidanceInterval.parse("0.5,1")
+    wanted = pytest.raises(UserError, match=rf"two halves of one batch \({culprit}\)")
+    with wanted, guidance_in(pipeline, interval, 3):
+        pipeline.unet(**inputs)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("first-block", "first-block:0.05"),
+        ("first-block:.20", "first-block:0.2"),
+        ("taylorseer", "taylorseer:5"),
+        ("taylorseer:3", "taylorseer:3"),
+    ],
+)
+def test_a_cache_is_a_kind_with_a_number(text: str, shown: str) -> None:
+    assert str(Cache.parse(text)) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "deep",
+        "first-block:",
+        "first-block:0",
+        "first-block:-1",
+        "taylorseer:1",
+        "taylorseer:2.5",
+    ],
+)
+def test_other_caches_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match="give first-block, first-block:THRESHOLD"):
+        Cache.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("cache", "computed"),
+    [
+        # Above every change: after the first step nothing but the first block is computed.
+        ("first-block:99", [1, 0, 0, 0, 0, 0]),
+        ("first-block:0.000000001", [1, 1, 1, 1, 1, 1]),
+        ("taylorseer:2", [1, 1, 1, 0, 1, 0]),
+    ],
+)
+def test_a_cache_skips_parts_of_some_steps(
+    cache: str, computed: list[int], saved: Callable[[str], Path]
+) -> None:
+    rows = [replace(row, num_inference_steps=6, negative_prompt="") for row in SPECS[:2]]
+    full = renderer(saved("flux"))._generate(rows)
+    cached = renderer(saved("flux"), cache=cache)
+    # The last block; in it, its attention.
+    block = cached._pipeline.transformer.single_transformer_blocks[-1]
+    counts: list[int] = []
+    cached._pipeline.transformer.register_forward_pre_hook(lambda *_: counts.append(0))
+    block.attn.to_q.register_forward_hook(lambda *_: counts.__setitem__(-1, 1))
+    first = cached._generate(rows)
+    assert counts == computed
+    assert ((first - full).abs().max() < 1e-4) == all(computed)
+    other = [replace(row, seed=row.seed + 9) for row in rows]
+    cached._generate(other)
+    assert torch.equal(cached._generate(rows), first), "state of another batch"
+    assert not cached._pipeline.transformer.is_cache_enabled
+
+
+@pytest.mark.parametrize("family", ["stable_diffusion", "sd3", "pixart"])
+def test_models_without_a_cache_are_refused(family: str, saved: Callable[[str], Path]) -> None:
+    with pytest.raises(UserError, match="diffusers has no cache for") as raised:
+        renderer(saved(family), cache="first-block")
+    assert raised.value.faults[0].key == "model.id"
+
+
+def test_a_cache_without_an_effect_is_refused(saved: Callable[[str], Path]) -> None:
+    keys = {"sampling": {"guidance_scale": 3, "num_inference_steps": {"integers": [3, 9]}}}
+    with pytest.raises(UserError, match="no effect on images of 3"):
+        renderer(saved("flux"), keys=keys, cache="taylorseer")
+    renderer(saved("flux"), keys=keys, cache="first-block")
+
+
+def test_int8_weights_are_used_recorded_and_replayed(tmp_path: Path) -> None:
+    pytest.importorskip("torchao", reason="torchao is not installed: the extra `quantize`")
+    model = tiny_models.save_stable_diffusion(tmp_path / "sd")
+    tiny = recipe(tmp_path, "tiny", model={"id": str(model)}, output={"size": 16})
+    for name, quantize in (("plain", None), ("int8", "int8")):
+        settings = replace(SETTINGS, quantize=quantize)
+        build(tiny, tmp_path / name, settings=settings, show_progress=False)
+    manifest = read_manifest(tmp_path / "int8")
+    assert manifest is not None
+    assert manifest.settings.quantize == "int8"
+    assert "torchao" in manifest.versions[0]
+    where: dict[str, Any] = {"config": "tiny", "index": 3, "allow_local_model": True}
+    assert replay(tmp_path / "int8", **where).regenerated.same_bytes
+    plain, int8 = (read_rows(shard(tmp_path / name, "tiny"))[3] for name in ("plain", "int8"))
+    assert plain["image"] != int8["image"]
+    pipeline = load_pipeline(tiny.model, device="cpu", dtype=torch.float32, quantize="int8")
+    kinds = {name: type(one).__name__ for name, one in pipeline.unet.named_parameters()}
+    assert kinds["time_embedding.linear_1.weight"] == "Int8Tensor"
+
+
+@pytest.mark.parametrize("kind", ["int8", "nf4"])
+def test_a_missing_package_is_named(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("factory.renderer.quantization.find_spec", lambda name: None)
+    wanted = rf"--quantize {kind} needs {QUANTIZE_WITH[kind]}; .*data-factory\[quantize\]"
+    with pytest.raises(UserError, match=wanted):
+        quantization(kind, {"unet": []}, device="cpu", dtype=torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("kind", "parts", "message"),
+    [
+        ("nf4", {"unet": []}, "nf4 needs an accelerator, but this machine has cpu"),
+        ("int8", {"_class_name": "XPipeline", "prior": []}, "XPipeline has neither a transformer"),
+    ],
+)
+def test_what_cannot_be_quantized_is_refused(
+    kind: str, parts: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("factory.renderer.quantization.find_spec", lambda name: name)
+    with pytest.raises(UserError, match=message):
+        quantization(kind, parts, device="cpu", dtype=torch.float32)
+
+
+def test_an_offload_needs_an_accelerator(tmp_path: Path) -> None:
+    require_offload("group", torch.device("cuda"))
+    settings = replace(SETTINGS, offload="group", device="cpu")
+    with pytest.raises(UserError, match=r"--offload group .* this machine computes on cpu; remove"):
+        build(recipe(tmp_path, "base"), tmp_path / "out", settings=settings)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(UserError, match="offload is disk; choose group, model, sequential"):
+        require_offload("disk", torch.device("cuda"))
+
+
+@pytest.mark.parametrize("offload", ["group", "model"])
+def test_an_offload_changes_no_image(offload: str, saved: Callable[[str], Path]) -> None:
+    """With the CPU in place of an accelerator."""
+    expected = renderer(saved("stable_diffusion"))._generate(ROWS)
+    offloaded = renderer(saved("stable_diffusion"))
+    pipeline = offloaded._pipeline
+    place(pipeline, "cpu", offload)
+    moves = [one for one in pipeline.unet.modules() if _is_hooked(one)]
+    assert len(moves) == 1 if offload == "model" else len(moves) > 10
+    assert torch.equal(offloaded._generate(ROWS), expected)
+    assert torch.equal(offloaded._generate(ROWS), expected), "the second batch"
+
+
+def test_a_sequential_offload_is_that_of_diffusers() -> None:
+    """accelerate's cannot run with the CPU in place of an accelerator."""
+    devices: list[torch.device] = []
+    pipeline = SimpleNamespace(enable_sequential_cpu_offload=lambda device: devices.append(device))
+    place(pipeline, "cuda:1", "sequential")
+    assert devices == [torch.device("cuda:1")]
+
+
+def _is_hooked(module: torch.nn.Module) -> bool:
+    return hasattr(module, "_hf_hook") or hasattr(module, "_diffusers_hook")
+
+
+def test_an_offload_is_recorded_and_may_differ_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("factory.builder.build.require_offload", lambda *_: None)
+    options: dict[str, Any] = {"show_progress": False, "renderer_factory": FakeRenderer}
+    plain = build(recipe(tmp_path, "base"), tmp_path / "plain", settings=SETTINGS, **options)
+    for count, offload in ((2, "model"), (3, "group"), (5, "model")):
+        small = recipe(tmp_path, "base", images_per_class=count)
+        settings = replace(SETTINGS, offload=offload)
+        build(small, tmp_path / "out", settings=settings, **options)
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest is not None
+    assert manifest.offload == ("model", "group")
+    assert "- Offload: model, group" in (tmp_path / "out/README.md").read_text()
+    assert shard_hashes(tmp_path / "out") == shard_hashes(tmp_path / "plain")
+    assert plain.generated == 15
+    assert "offload" not in (tmp_path / "plain/manifest.json").read_text()
