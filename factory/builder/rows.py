@@ -79,13 +79,16 @@ def generate_rows(
     """
     from factory.planner.plan import plan
 
-    planned = plan(job.recipe)
+    if not missing:
+        return
+    size = settings.batch_size
+    first = missing.start - (missing.start - shard.start) % size
+    # All at once: a range of rows costs much more than a row.
+    specs = plan(job.recipe).rows(first, missing.stop)
     with ThreadPoolExecutor(_ENCODERS) as pool:
-        for start in range(shard.start, missing.stop, settings.batch_size):
-            stop = min(start + settings.batch_size, shard.stop)
-            if stop <= missing.start:
-                continue
-            tries = _generate_batch(planned.rows(start, stop), renderer=renderer, settings=settings)
+        for start in range(first, missing.stop, size):
+            own = specs[start - first : start - first + size]
+            tries = _generate_batch(own, renderer=renderer, settings=settings)
             batch = _Batch.of(tries[max(missing.start - start, 0) :], job, pool)
             into.add(start, batch)
             generated(len(batch.good))
