@@ -11,6 +11,7 @@ from importlib import import_module
 
 from factory.common import program
 from factory.common.console import Parser
+from factory.common.imports import without_garbage_collection
 from factory.common.version import VERSION
 
 
@@ -84,7 +85,8 @@ def make_parser(
     for name in words[:1] if words[:1] and words[0] in known else known:
         one = subparsers.add_parser(name, description=known[name].help)
         if name in words[:1]:
-            module = import_module(known[name].module)
+            with without_garbage_collection():
+                module = import_module(known[name].module)
             module.add_arguments(one)
             if "--version" not in one._option_string_actions:
                 one.add_argument("--version", action="version", version=_version())

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.common.console import log
 from factory.common.errors import Failure, UserError, first_line
+from factory.common.imports import without_garbage_collection
 from factory.common.launch_environment import launcher
 from factory.common.resources import default_threads
 
@@ -54,7 +55,8 @@ def on_cpus() -> bool:
 
     Without this, accelerate assumes that each CPU process is the only one.
     """
-    import torch
+    with without_garbage_collection():
+        import torch
 
     return launched_on_cpus() or not torch.accelerator.is_available()
 

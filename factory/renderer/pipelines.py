@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import FactoryError, UserError, first_line
+from factory.common.imports import without_garbage_collection
 from factory.models.embedded import EMBEDDED_ID, embedded_dir, embedded_revision
 from factory.models.folder_configs import check_configs, configs_of
 from factory.models.model_size import no_larger_than_folder
@@ -114,7 +115,7 @@ def load_pipeline(
     """
     source = model_source(model.id, model.revision)
     pinned = None if Path(source).is_dir() else model.revision
-    with _quiet_libraries():
+    with without_garbage_collection(), _quiet_libraries():
         pipeline = _read(model.id, source, revision=pinned, dtype=dtype, allow_pickle=allow_pickle)
         _require_text_to_image(model.id, pipeline)
         if model.adapters:
