@@ -188,6 +188,15 @@ def test_the_schema_is_the_one_that_datasets_makes() -> None:
     assert feature_list(labels, types) == found._to_yaml_list()
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (32, 32), (3, 200), (141, 141), (142, 142), (200, 300)])
+@pytest.mark.parametrize("noise", [1, 256])
+def test_a_png_has_the_bytes_that_pillow_saves(shape: tuple[int, int], noise: int) -> None:
+    image = np.random.default_rng(1).integers(0, noise, (*shape, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="png", compress_level=6)
+    assert encode_image(image, Output()) == buffer.getvalue()
+
+
 @pytest.mark.parametrize(
     ("kind", "values", "refused"),
     [

@@ -18,6 +18,7 @@ from factory.common.parquet_bounds import require_bounded
 from factory.common.storage import AnyPath, entries, write_bytes
 from factory.shards.arrow_arrays import arrow_array
 from factory.shards.manifest import ShardEntry
+from factory.shards.png import COMPRESS_LEVEL, is_small, small_png
 from factory.shards.stamp import KEY, Stamp, read_stamp, seal
 
 if TYPE_CHECKING:
@@ -79,13 +80,16 @@ def encode_image(image: ImageArray, output: Output) -> bytes:
     """
     from PIL import Image
 
+    pixels = Image.fromarray(image)
+    if output.format == "png" and is_small(pixels):
+        return small_png(pixels)
     options: dict[str, Any] = {
-        "png": {"compress_level": 6},
+        "png": {"compress_level": COMPRESS_LEVEL},
         "jpeg": {"quality": 95, "subsampling": 0},
         "webp": {"lossless": True, "method": 4},
     }[output.format]
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format=output.format, **options)
+    pixels.save(buffer, format=output.format, **options)
     return buffer.getvalue()
 
 
