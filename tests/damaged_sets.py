@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.common.whole_files import sha256
-from factory.data.columns import features
+from factory.data.columns import arrow_schema
 from factory.shards.manifest import Manifest, read_manifest
 from factory.shards.parquet import read_rows, write_shard
 from factory.shards.stamp import read_stamp
@@ -43,12 +43,12 @@ def replace(path: Path, before: str, after: str) -> None:
     path.write_text(text.replace(before, after))
 
 
-def restamp(path: Path, rows: list[dict[str, Any]], columns: Any) -> None:
+def restamp(path: Path, rows: list[dict[str, Any]], schema: Any) -> None:
     """Write other rows or columns into a shard, with a matching stamp."""
     stamp = read_stamp(path)
     assert stamp is not None
     path.unlink()
-    write_shard(path, rows, features=columns, stamp=stamp)
+    write_shard(path, rows, schema=schema, stamp=stamp)
 
 
 def rewrite(
@@ -58,7 +58,7 @@ def rewrite(
     found = manifest_of(out)
     rows = read_rows(out / file)
     rows = change(rows) or rows
-    restamp(out / file, rows, features(found.labels, found.variables))
+    restamp(out / file, rows, arrow_schema(found.labels, found.variables))
     if relist:
         before = next(s for one in found.configs.values() for s in one.shards if s.file == file)
         text = (out / "manifest.json").read_text()

@@ -20,7 +20,7 @@ from factory.builder.tidy import tidy
 from factory.card import images as card_images
 from factory.common.errors import Failure, UserError
 from factory.common.storage import AnyPath, open_path, write_bytes
-from factory.data.columns import features
+from factory.data.columns import arrow_schema
 from factory.gates.duplicates import NearDuplicates
 from factory.gates.run import run_gates
 from factory.inspection.verify import verify_set
@@ -68,8 +68,8 @@ def leave_over(out: AnyPath) -> None:
     stamp = read_stamp(path)
     assert stamp is not None
     other = path.with_name("train-00001-0123456789ab.parquet")
-    columns = features(found.labels, found.variables)
-    write_shard(other, read_rows(path), features=columns, stamp=stamp)
+    schema = arrow_schema(found.labels, found.variables)
+    write_shard(other, read_rows(path), schema=schema, stamp=stamp)
 
 
 def leave_planned(folder: Path, out: Path) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from build_parts import LABELS, SETTINGS, FakeRenderer, combination, recipe, shards_of, tree
+import torch
+from build_parts import LABELS, SETTINGS, FakeRenderer, combination, recipe, shard, shards_of, tree
 
 from factory.builder.build import BuildReport, build
 from factory.cli.build_result import summarize
@@ -25,6 +30,8 @@ from factory.shards.hub_limits import fitting_shard_size
 from factory.shards.manifest import read_manifest
 from factory.shards.parquet import encode_image, read_rows
 from factory.shards.settings import BuildSettings
+
+ROOT = Path(__file__).parent.parent
 
 
 def generate(recipes: Any, out: Path, **changes: Any) -> BuildReport:
@@ -97,6 +104,53 @@ def test_a_second_build_generates_nothing(tmp_path: Path) -> None:
     assert (report.generated, report.kept) == (0, 15)
     assert FakeRenderer.calls == calls
     assert tree(tmp_path / "out") == before
+
+
+def test_a_build_imports_only_the_libraries_that_it_needs(tmp_path: Path) -> None:
+    """Without a model no torch; and datasets, pandas and accelerate never."""
+    code = (
+        "import sys; from pathlib import Path; from build_parts import FakeRenderer, recipe\n"
+        "from factory import build; from factory.shards.settings import BuildSettings\n"
+        "settings = BuildSettings(dtype='float32', device='cpu')\n"
+        "sampling = {'guidance_scale': 2, 'num_inference_steps': 2}\n"
+        "made = recipe(Path(sys.argv[1]), 'base', sampling=sampling)\n"
+        "for _ in range(2):\n"
+        "    build(made, Path(sys.argv[1], 'out'), settings=settings, show_progress=False,\n"
+        "          renderer_factory=FakeRenderer)\n"
+        "heavy = {'torch', 'diffusers', 'transformers', 'datasets', 'accelerate', 'pandas'}\n"
+        "sys.exit(' '.join(sorted(heavy & set(sys.modules))) or None)\n"
+    )
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env=kept | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert shard(tmp_path / "out").is_file()
+
+
+class _ImportsTorchLate(FakeRenderer):
+    """Imports torch in its first batch."""
+
+    def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[ImageArray]:
+        sys.modules["torch"] = torch
+        return super().render(rows, batch_size=batch_size)
+
+
+def test_a_renderer_that_imports_torch_too_late_for_its_threads_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(SETTINGS, device="cpu")
+    monkeypatch.delitem(sys.modules, "torch")
+    with pytest.raises(UserError, match="import it before"):
+        build(
+            recipe(tmp_path, "base"),
+            tmp_path / "out",
+            settings=settings,
+            renderer_factory=_ImportsTorchLate,
+        )
 
 
 def test_the_manifest_contains_settings_versions_and_hashes(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 FACES = {
     "models": (
         "adapter_files classifier clip embedded folder_configs inference instruct model_config "
-        "model_folder model_size presets scheduler_families small_stem variants"
+        "model_folder model_size presets quiet scheduler_families small_stem variants"
     ),
     "hub": (
         "changes client download errors ids publish ranges recipe_references refs session "

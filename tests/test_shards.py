@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from factory.card.header import feature_list
 from factory.common.storage import write_bytes, write_text
-from factory.data.columns import features
+from factory.data.columns import arrow_schema, features, value_types
 from factory.recipe.schema import Output
+from factory.shards.arrow_arrays import arrow_array
 from factory.shards.parquet import (
     encode_image,
     list_shards,
@@ -29,7 +31,8 @@ from factory.shards.stamp import Stamp, inspect, read_stamp
 IMAGE = np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8)
 STAMP = Stamp(config="c", fingerprint="f", settings={"batch_size": 4}, start=0, stop=2)
 FILE = "data/c/train-00000-0123456789ab.parquet"
-FEATURES = features(["cat", "dog"], {"d": "string", "n": "float64"})
+TYPES = {"d": "string", "n": "float64"}
+SCHEMA = arrow_schema(["cat", "dog"], TYPES)
 
 
 def row(index: int) -> dict[str, Any]:
@@ -51,19 +54,19 @@ def row(index: int) -> dict[str, Any]:
 
 def test_missing_columns_are_read_as_null(tmp_path: Path) -> None:
     path = tmp_path / FILE
-    entry = write_shard(path, [row(0), row(1)], features=FEATURES, stamp=STAMP)
+    entry = write_shard(path, [row(0), row(1)], schema=SCHEMA, stamp=STAMP)
     assert entry is not None
     assert (entry.file, entry.rows) == (FILE, 2)
     assert entry.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert read_rows(path) == [row(0) | {"n": None}, row(1) | {"n": None}]
     assert num_rows(path) == 2
-    assert inspect(path).columns == tuple(FEATURES)
+    assert inspect(path).columns == tuple(SCHEMA.names)
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         path = tmp_path / name / "x.parquet"
-        write_shard(path, [row(0), row(1)], features=FEATURES, stamp=STAMP)
+        write_shard(path, [row(0), row(1)], schema=SCHEMA, stamp=STAMP)
     assert (tmp_path / "a/x.parquet").read_bytes() == (tmp_path / "b/x.parquet").read_bytes()
 
 
@@ -75,7 +78,7 @@ def test_a_shard_that_cannot_be_written_leaves_nothing(
 
     monkeypatch.setattr(os, "fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        write_shard(tmp_path / "c/x.parquet", [row(0)], features=FEATURES, stamp=STAMP)
+        write_shard(tmp_path / "c/x.parquet", [row(0)], schema=SCHEMA, stamp=STAMP)
     assert not list((tmp_path / "c").iterdir())
 
 
@@ -132,7 +135,7 @@ def test_only_shards_are_listed(tmp_path: Path) -> None:
 
 def test_a_shard_knows_when_any_bit_of_it_changes(tmp_path: Path) -> None:
     path = tmp_path / FILE
-    write_shard(path, [row(0), row(1)], features=FEATURES, stamp=STAMP)
+    write_shard(path, [row(0), row(1)], schema=SCHEMA, stamp=STAMP)
     found = inspect(path)
     assert (found.fault, found.rows) == (None, 2)
     assert found.stamp is not None
@@ -174,16 +177,68 @@ def test_a_file_system_without_hard_links_is_supported(
     assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [("x", b"first")]
 
 
+def test_the_schema_is_the_one_that_datasets_makes() -> None:
+    from datasets import ClassLabel, Features, Image, Value
+
+    labels, types = ["cat", 'a "dög"\n'], TYPES | {"b": "bool", "a": "int64"}
+    values = {name: Value(kind) for name, kind in value_types(types).items()}
+    found = Features({"image": Image(), "label": ClassLabel(names=labels), **values})
+    assert arrow_schema(labels, types).equals(found.arrow_schema, check_metadata=True)
+    assert features(labels, types) == found
+    assert feature_list(labels, types) == found._to_yaml_list()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (32, 32), (3, 200), (141, 141), (142, 142), (200, 300)])
+@pytest.mark.parametrize("noise", [1, 256])
+def test_a_png_has_the_bytes_that_pillow_saves(shape: tuple[int, int], noise: int) -> None:
+    image = np.random.default_rng(1).integers(0, noise, (*shape, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="png", compress_level=6)
+    assert encode_image(image, Output()) == buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "refused"),
+    [
+        ("int64", [1, None, -(2**63), 2**63 - 1], [1.5, 2**63, "a"]),
+        ("int32", [1, -3], [2.0, 2**40]),
+        ("float32", [1.5, None, 0.1, 3], ["1"]),
+        ("float64", [0.1, 2], [b"1"]),
+        ("bool", [True, None, False] + 9 * [True], ["a", 0.5]),
+        ("string", ["a", None, "", "dög"], [b"a", 0]),
+        ("binary", [b"a", None, b""], ["a"]),
+        ("string", [], []),
+        ("string", [None, None], []),
+        ("image", [{"bytes": b"x", "path": None}, None, {"bytes": b"", "path": "p"}], []),
+    ],
+)
+def test_arrow_arrays_are_those_of_pyarrow(
+    kind: str, values: list[Any], refused: list[Any]
+) -> None:
+    import pyarrow as pa
+
+    found = SCHEMA.field("image").type if kind == "image" else pa.type_for_alias(kind)
+    made = arrow_array(values, found)
+    made.validate(full=True)
+    wanted = pa.array(values, type=found)
+    assert made.equals(wanted)
+    assert made.null_count == wanted.null_count
+    for value in refused:
+        with pytest.raises((TypeError, OverflowError)):
+            arrow_array([value], found)
+
+
 def test_datasets_reads_a_shard_as_one_of_its_own(tmp_path: Path) -> None:
     import datasets
     import pyarrow.parquet
 
     path, own = tmp_path / FILE, tmp_path / "own.parquet"
     rows = [row(0), row(1)]
-    write_shard(path, rows, features=FEATURES, stamp=STAMP)
-    columns = {name: [one.get(name) for one in rows] for name in FEATURES}
-    datasets.Dataset.from_dict(columns, features=FEATURES).to_parquet(own)
-    assert datasets.Dataset.from_parquet(str(path), cache_dir=tmp_path).features == FEATURES
+    write_shard(path, rows, schema=SCHEMA, stamp=STAMP)
+    found = features(["cat", "dog"], TYPES)
+    columns = {name: [one.get(name) for one in rows] for name in found}
+    datasets.Dataset.from_dict(columns, features=found).to_parquet(own)
+    assert datasets.Dataset.from_parquet(str(path), cache_dir=tmp_path).features == found
     ours, theirs = (pyarrow.parquet.read_metadata(one) for one in (path, own))
     assert ours.schema.equals(theirs.schema)
     for place in range(ours.num_columns):

@@ -19,7 +19,7 @@ from factory.builder.build import build
 from factory.cli import verify as command
 from factory.common import size_limits
 from factory.common.errors import UserError
-from factory.data.columns import features
+from factory.data.columns import arrow_schema
 from factory.inspection.verify import VerifyReport, verify_set
 from factory.shards.parquet import read_rows
 from factory.sharing.push_dataset import set_files
@@ -279,13 +279,13 @@ PLANTS: list[tuple[str, Callable[[Path], Any], str]] = [
 
 def drop_column(out: Path) -> None:
     found = manifest_of(out)
-    restamp(out / FIRST, read_rows(out / FIRST), features(found.labels, {}))
+    restamp(out / FIRST, read_rows(out / FIRST), arrow_schema(found.labels, {}))
 
 
 def other_labels(out: Path) -> None:
     found = manifest_of(out)
-    columns = features(["cat", "dog", "shop"], found.variables)
-    restamp(out / FIRST, read_rows(out / FIRST), columns)
+    schema = arrow_schema(["cat", "dog", "shop"], found.variables)
+    restamp(out / FIRST, read_rows(out / FIRST), schema)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ from factory.builder.report import BuildReport, Part
 from factory.builder.start import Start
 from factory.builder.worker import RankOfBuild
 from factory.common import console
-from factory.common.devices import torch_threads
 from factory.common.stop_signals import stopping_on_signals
 from factory.common.storage import AnyPath, answering, open_path
 from factory.planner.cut_prompts import require_whole_prompts
@@ -117,8 +116,7 @@ def build(
                 renderers,
                 show_progress=show_progress and how.show_progress,
             )
-            with torch_threads(manifest.settings.threads):
-                return rank.run(how.part)
+            return rank.run(how.part)
 
 
 def _prepare(
@@ -131,7 +129,7 @@ def _prepare(
 ) -> tuple[Start, Generation]:
     """Prepare the directory on the lead rank; return its state on all ranks."""
     if ranks.is_lead:
-        device = ranks.device.type
+        device = ranks.device.partition(":")[0]
         look = look_at(out, jobs)
         state = judge(look, jobs, wanted=wanted, device=device)
         # Errors of the model or its prompts are reported before the directory is created.

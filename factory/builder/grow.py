@@ -17,12 +17,10 @@ from factory.shards.parquet import Row, ShardFile, read_rows, shard_hash, write_
 from factory.shards.stamp import Inspection, Stamp, inspect
 
 if TYPE_CHECKING:
-    import datasets
+    import pyarrow
 
 
-def add_columns(
-    look: Look, old: Manifest, new: Manifest, *, features: datasets.Features
-) -> Manifest:
+def add_columns(look: Look, old: Manifest, new: Manifest, *, schema: pyarrow.Schema) -> Manifest:
     """Copy the shards that lack columns of the dataset; the new columns are null.
 
     Returns:
@@ -45,7 +43,7 @@ def add_columns(
             # Unlisted files of a complete config are leftovers.
             if file in listed or not entry.complete:
                 base = number if entry.complete else None
-                copy = _with_columns(out, shard, new, features=features, config=name, number=base)
+                copy = _with_columns(out, shard, new, schema=schema, config=name, number=base)
                 if copy is not None:
                     copies[file] = copy
         shards = tuple(copies.get(shard.file, shard) for shard in configs[name].shards)
@@ -58,18 +56,18 @@ def _with_columns(
     shard: ShardFile,
     new: Manifest,
     *,
-    features: datasets.Features,
+    schema: pyarrow.Schema,
     config: str,
     number: int | None,
 ) -> ShardEntry | None:
     """Return a shard with all columns; None if another launch has removed it meanwhile."""
-    read = _read(shard.path, tuple(features))
+    read = _read(shard.path, tuple(schema.names))
     if read is None:
         return None
     found, rows = read
     if found.fault:
         raise Failure(f"{shard.path}: {found.fault}; build {config} again first to regenerate it")
-    if found.columns == tuple(features):
+    if found.columns == tuple(schema.names):
         return found.entry(shard.path.relative_to(out).as_posix())
     stamp = found.stamp
     assert stamp is not None, "a shard without fault has a stamp"
@@ -79,7 +77,7 @@ def _with_columns(
         # removes a file, so it cannot remove a copy that a later build uses.
         first = shard_file(config, shard.index, key_of(f"{number} {first}"))
     for file in names_from(first):
-        if copy := _copy(out, file, rows, features=features, stamp=stamp):
+        if copy := _copy(out, file, rows, schema=schema, stamp=stamp):
             return copy
     raise AssertionError("there is always another name")
 
@@ -94,16 +92,16 @@ def _read(path: AnyPath, columns: tuple[str, ...]) -> tuple[Inspection, list[Row
 
 
 def _copy(
-    out: AnyPath, file: str, rows: list[Row], *, features: datasets.Features, stamp: Stamp
+    out: AnyPath, file: str, rows: list[Row], *, schema: pyarrow.Schema, stamp: Stamp
 ) -> ShardEntry | None:
     """Write a copy; None if another file has its name."""
     while True:
-        written = write_shard(out / file, rows, features=features, stamp=stamp)
+        written = write_shard(out / file, rows, schema=schema, stamp=stamp)
         if written is not None:
             return written
         # An earlier build was interrupted after writing the copy. Its source may have been damaged
         # or measured again since. `tidy` may remove it at any time.
         with suppress(FileNotFoundError):
             before = inspect(out / file)
-            is_same = before.sha256 == shard_hash(rows, features=features, stamp=stamp)
+            is_same = before.sha256 == shard_hash(rows, schema=schema, stamp=stamp)
             return before.entry(file) if is_same else None

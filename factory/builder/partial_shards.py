@@ -23,7 +23,7 @@ from factory.shards.parquet import read_rows, write_shard
 from factory.shards.stamp import Stamp, inspect, read_stamp
 
 if TYPE_CHECKING:
-    import datasets
+    import pyarrow
 
 SECONDS = 10.0
 """Time between two files of a shard: what a killed process may lose, besides two batches."""
@@ -36,12 +36,12 @@ class PartialShards:
     Attributes:
         out: Dataset directory.
         manifest: Manifest of the build; it decides the names of files.
-        features: Columns of the dataset.
+        schema: Columns of the dataset.
     """
 
     out: AnyPath
     manifest: Manifest
-    features: datasets.Features
+    schema: pyarrow.Schema
     _seen: list[AnyPath] = field(default_factory=list)
 
     def read(self, wanted: Stamp, start: int) -> ShardRows:
@@ -68,7 +68,7 @@ class PartialShards:
         self._seen.append(path)
         # Another build may have completed the config; what is written now is left for `tidy`.
         with suppress(FileNotFoundError):
-            write_shard(path, rows.rows, features=self.features, stamp=stamp)
+            write_shard(path, rows.rows, schema=self.schema, stamp=stamp)
 
     def remove(self) -> None:
         """Remove all files that were written or read: their shards are finished."""
@@ -85,7 +85,7 @@ class PartialShards:
             with suppress(FileNotFoundError):
                 found = inspect(path)
                 stamp = found.stamp
-                if found.fault or stamp is None or not set(found.columns) <= set(self.features):
+                if found.fault or stamp is None or not set(found.columns) <= set(self.schema.names):
                     continue
                 is_inside = wanted.start <= stamp.start and stamp.stop <= wanted.stop
                 if is_inside and stamp.model_copy(update={"start": wanted.start}).is_of(wanted):

@@ -20,7 +20,7 @@ from factory.common.devices import device_name
 from factory.common.errors import Failure
 from factory.common.storage import AnyPath
 from factory.common.version import library_versions
-from factory.data.columns import features
+from factory.data.columns import arrow_schema
 from factory.shards.directory import Look, open_set
 from factory.shards.generations import Generation, replace
 from factory.shards.hub_limits import warn_of_many_shards
@@ -142,8 +142,8 @@ def _replaced(state: State, planned: Manifest) -> Generation | None:
 def _with_columns(state: State, planned: Manifest) -> Manifest:
     """Add the new columns to existing shards; return the manifest to write."""
     assert state.old is not None, "a new dataset gets no further columns"
-    columns = features(tuple(state.jobs[0].recipe.labels), state.variables)
-    return add_columns(state.look, state.old, planned, features=columns)
+    schema = arrow_schema(state.jobs[0].recipe.labels, state.variables)
+    return add_columns(state.look, state.old, planned, schema=schema)
 
 
 def _report_change(out: AnyPath, found: Manifest | None, planned: Manifest) -> None:

@@ -96,10 +96,10 @@ def check_devices(processes: int | None, wanted: str) -> None:
 
 def _devices(wanted: str) -> tuple[str, int]:
     """Return type and number of the devices to use; 0 of CPUs."""
-    import torch
-
     if wanted == "cpu" or on_cpus():
         return "cpu", 0
+    import torch
+
     kind = torch.accelerator.current_accelerator()
     return (kind.type if kind else "cpu"), torch.accelerator.device_count()
 

@@ -5,15 +5,21 @@ so ranks take work without waiting for each other. A rank that fails announces i
 others stop instead of waiting forever.
 """
 
+from __future__ import annotations
+
 import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING
 
-from factory.common.devices import this_process
-from factory.common.errors import Failure, PeerFailure, first_line
+from factory.builder.stores import GroupStore, OwnStore, Store
+from factory.common.devices import in_launch, sole_device, this_process
+from factory.common.errors import Failure, PeerFailure
+
+if TYPE_CHECKING:
+    import torch
 
 _POLL_S = 0.05
 # Ranks wait for each other in torch only at the start. A restarted rank that was given the old
@@ -22,11 +28,10 @@ _MEETING = timedelta(minutes=10)
 _FAILED = "failed"
 _MOST_BYTES = 1 << 20
 """Of one value: PyTorch's store closes the connection of a process that sends 8 MiB at once."""
-Answer = TypeVar("Answer")
 
 
-def own_device(wanted: str = "auto") -> Any:
-    """Return this process's device, as assigned by accelerate.
+def own_device(wanted: str = "auto") -> torch.device:
+    """Return this process's device, as assigned by a launcher, if there is one.
 
     Args:
         wanted: `auto`, or a device type; `cpu` avoids the GPUs.
@@ -34,44 +39,39 @@ def own_device(wanted: str = "auto") -> Any:
     Raises:
         UserError: There is no such device, or the launch's variables are contradictory.
     """
-    return this_process(wanted, timeout=_MEETING).device
+    if in_launch():
+        return this_process(wanted, timeout=_MEETING).device
+    return sole_device(wanted)
 
 
 def own_rank(device: str = "auto") -> int:
     """Return this process's rank in its launch; see `own_device` for `device`."""
-    from accelerate import PartialState
-
-    own_device(device)
-    return int(PartialState().process_index)
+    return this_process(device, timeout=_MEETING).process_index if in_launch() else 0
 
 
 def leave() -> None:
     """Leave the process group, if there is one; called last by each process."""
-    from accelerate import PartialState
+    if in_launch():
+        from accelerate import PartialState
 
-    PartialState().destroy_process_group()
+        PartialState().destroy_process_group()
 
 
 class Ranks:
     """This process among its peers; a single process uses its own store."""
 
     def __init__(self, *, device: str = "auto") -> None:
-        """Join the group created by accelerate's launcher, if any."""
-        import torch.distributed
-        from accelerate import PartialState
-
-        # torch has no types for its stores.
-        dist: Any = torch.distributed
-        self.device = own_device(device)
-        state = PartialState()
-        self.rank: int = state.process_index
-        self.world_size: int = state.num_processes
-        shared = dist.is_available() and dist.is_initialized()
-        store = dist.distributed_c10d._get_default_store() if shared else dist.HashStore()
-        # A unique name separates a build from earlier builds in the same processes, and from the
-        # rounds before a restart, because torchrun keeps one store for all of them.
-        self.launch = _agree(secrets.token_hex(4))
-        self._store: Any = dist.PrefixStore(f"factory/{self.launch}", store)
+        """Join the group created by a launcher, if any."""
+        self.rank, self.world_size = 0, 1
+        self.launch = secrets.token_hex(4)
+        self._store: Store = OwnStore()
+        if in_launch():
+            state = this_process(device, timeout=_MEETING)
+            self.rank, self.world_size = state.process_index, state.num_processes
+            self.launch = _agree(self.launch)
+            self._store = GroupStore(self.rank, f"factory/{self.launch}")
+        # A build on CPUs that generates nothing needs no torch.
+        self.device = device if device == "cpu" else str(own_device(device))
 
     @property
     def is_lead(self) -> bool:
@@ -84,15 +84,15 @@ class Ranks:
 
     def add(self, name: str, count: int) -> int:
         """Add to a counter shared by all ranks and return its new value."""
-        return int(self._ask(lambda: self._store.add(name, count)))
+        return self._store.add(name, count)
 
     def announce(self, event: str, text: str = "") -> None:
         """Announce an event to all ranks, with a text for them."""
         first, *rest = _parts(text.encode())
         for number, part in enumerate(rest, 1):
-            self._set(f"{event}/part-{number}", part)
+            self._store.set(f"{event}/part-{number}", part)
         # Last, because the others wait for it. It reports the number of further parts.
-        self._set(event, b"%d " % len(rest) + first)
+        self._store.set(event, b"%d " % len(rest) + first)
 
     def is_announced(self, event: str) -> bool:
         """Return whether any rank has announced an event."""
@@ -100,12 +100,12 @@ class Ranks:
 
     def are_announced(self, events: list[str]) -> bool:
         """Return whether all of some events were announced, by any rank."""
-        return bool(self._ask(lambda: self._store.check(events)))
+        return self._store.check(events)
 
     def announced(self, event: str) -> str:
         """Return the text of an announced event."""
-        count, _, first = self._get(event).partition(b" ")
-        rest = [self._get(f"{event}/part-{number}") for number in range(1, int(count) + 1)]
+        count, _, first = self._store.get(event).partition(b" ")
+        rest = [self._store.get(f"{event}/part-{number}") for number in range(1, int(count) + 1)]
         return b"".join((first, *rest)).decode()
 
     def wait_for(self, event: str) -> str:
@@ -166,24 +166,6 @@ class Ranks:
         self.add("leaving", 1)
         if self.is_lead:
             self.wait_until(lambda: self.add("leaving", 0) >= self.world_size)
-
-    def _set(self, key: str, value: bytes) -> None:
-        self._ask(lambda: self._store.set(key, value))
-
-    def _get(self, key: str) -> bytes:
-        return bytes(self._ask(lambda: self._store.get(key)))
-
-    def _ask(self, question: Callable[[], Answer]) -> Answer:
-        """Query the store, which is in another process."""
-        import torch.distributed
-
-        try:
-            return question()
-        except torch.distributed.DistError as error:
-            raise Failure(
-                f"rank {self.rank}: the process that coordinates the others is gone "
-                f"({first_line(error)}); run the same command again to resume"
-            ) from None
 
 
 def _parts(data: bytes) -> list[bytes]:

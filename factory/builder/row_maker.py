@@ -15,6 +15,7 @@ from factory.builder.rows import (
     generate_rows,
     refuse_nothing,
 )
+from factory.common.devices import torch_threads
 from factory.common.errors import Failure
 from factory.common.storage import AnyPath
 from factory.renderer.pool import Renderers
@@ -148,15 +149,17 @@ class RowMaker:
         into: GrowingRows,
         generated: Callable[[int], None],
     ) -> None:
-        generate_rows(
-            job,
-            images,
-            missing,
-            renderer=self.renderers.get(job.recipe, self.settings.inference),
-            settings=self.settings,
-            into=into,
-            generated=generated,
-        )
+        renderer = self.renderers.get(job.recipe, self.settings.inference)
+        with torch_threads(self.settings.threads):
+            generate_rows(
+                job,
+                images,
+                missing,
+                renderer=renderer,
+                settings=self.settings,
+                into=into,
+                generated=generated,
+            )
 
     def _save(self, job: Job, part: range, rows: ShardRows) -> None:
         stamp = job.stamp(part, settings=self.settings, failed=rows.failed)

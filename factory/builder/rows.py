@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from factory.builder.jobs import Job
 from factory.common.errors import Failure
-from factory.renderer.flaws import flaw
+from factory.renderer.flaws import flaws
 from factory.renderer.out_of_memory import suggesting_batch_size
 from factory.shards.manifest import FailedImage
 from factory.shards.parquet import Row, Shard, encode_image
@@ -79,13 +79,16 @@ def generate_rows(
     """
     from factory.planner.plan import plan
 
-    planned = plan(job.recipe)
+    if not missing:
+        return
+    size = settings.batch_size
+    first = missing.start - (missing.start - shard.start) % size
+    # All at once: a range of rows costs much more than a row.
+    specs = plan(job.recipe).rows(first, missing.stop)
     with ThreadPoolExecutor(_ENCODERS) as pool:
-        for start in range(shard.start, missing.stop, settings.batch_size):
-            stop = min(start + settings.batch_size, shard.stop)
-            if stop <= missing.start:
-                continue
-            tries = _generate_batch(planned.rows(start, stop), renderer=renderer, settings=settings)
+        for start in range(first, missing.stop, size):
+            own = specs[start - first : start - first + size]
+            tries = _generate_batch(own, renderer=renderer, settings=settings)
             batch = _Batch.of(tries[max(missing.start - start, 0) :], job, pool)
             into.add(start, batch)
             generated(len(batch.good))
@@ -138,8 +141,8 @@ def _generate_batch(
         batch = [spec.again(attempt) if attempt else spec for spec in wanted.values()]
         with suggesting_batch_size(batch, renderer=renderer, batch_size=settings.batch_size):
             images = renderer.render(batch, batch_size=settings.batch_size)
-        for place, spec, pixels in zip(wanted, batch, images, strict=True):
-            tries[place] = _Try(spec, pixels, flaw(pixels))
+        for place, spec, pixels, found in zip(wanted, batch, images, flaws(images), strict=True):
+            tries[place] = _Try(spec, pixels, found)
         wanted = {place: spec for place, spec in wanted.items() if tries[place].flaw}
         if not wanted:
             break

@@ -12,7 +12,7 @@ from factory.builder.rows import ShardRows
 from factory.builder.start import Start
 from factory.common import console
 from factory.common.storage import AnyPath
-from factory.data.columns import features
+from factory.data.columns import arrow_schema
 from factory.renderer.pool import Renderers
 from factory.shards.generations import Generation
 from factory.shards.layout import file_at, first_name, is_counted, names_from
@@ -51,14 +51,14 @@ class ShardMaker:
         self._manifest = manifest = self.generation.written
         self._settings = manifest.settings
         self._present = {name: frozenset(numbers) for name, numbers in self.start.present.items()}
-        self._features = features(manifest.labels, manifest.variables)
+        self._schema = arrow_schema(manifest.labels, manifest.variables)
         self._sizes = {job.name: job.total(manifest.settings.shard_size) for job in self.jobs}
         self._twins: dict[str, list[Job]] = {}
         for job in self.jobs:
             if job.twin_of is not None:
                 self._twins.setdefault(job.twin_of, []).append(job)
         self._fence = Fence(self.out, self._sizes, manifest, seen=self.generation.number)
-        self._partial = PartialShards(self.out, manifest, self._features)
+        self._partial = PartialShards(self.out, manifest, self._schema)
         self._row_maker = RowMaker(
             self.out,
             manifest.settings,
@@ -127,7 +127,7 @@ class ShardMaker:
         remove it. This launch does not delete it, because others may have found it.
         """
         self._fence.check()
-        entry = write_shard(self.out / file, rows.rows, features=self._features, stamp=stamp)
+        entry = write_shard(self.out / file, rows.rows, schema=self._schema, stamp=stamp)
         self._fence.check()
         return entry
 
@@ -145,7 +145,7 @@ class ShardMaker:
                 if file not in named or file == first:
                     there.free = file
                     break
-            elif found.fault or found.inspection.columns == tuple(self._features):
+            elif found.fault or found.inspection.columns == tuple(self._schema.names):
                 there.add(found)
             else:
                 others.append(found)
@@ -157,7 +157,7 @@ class ShardMaker:
                 others.append(found)
         for found in others:
             # From a build with other counts or columns: its rows are used, the file is not.
-            if set(found.inspection.columns) <= set(self._features):
+            if set(found.inspection.columns) <= set(self._schema.names):
                 there.add(found)
         return there
 

@@ -26,7 +26,7 @@ from factory.common.storage import (
     remove_if_empty,
     temporary_files,
 )
-from factory.data.columns import features
+from factory.data.columns import arrow_schema
 from factory.shards.directory import Look, require_set
 from factory.shards.generations import Generation, latest, newest, replace
 from factory.shards.layout import names_from, total_shards, wanted_stamp
@@ -227,7 +227,7 @@ def _is_superseded(out: AnyPath, manifest: Manifest, config: str, shard: ShardFi
     if shard.index >= total_shards(manifest, config):
         return False
     wanted = wanted_stamp(manifest, config, shard.index)
-    columns = features(manifest.labels, manifest.variables)
+    columns = arrow_schema(manifest.labels, manifest.variables).names
     return (
         found.stamp.is_of(wanted)
         and found.stamp.stop <= wanted.stop

@@ -4,13 +4,14 @@ Each config's entry has a fingerprint of its shards: `load_dataset` of a local d
 this header alone. Without the fingerprint, a changed dataset would load its old rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from factory.card.facts import title
 from factory.card.licences import licence_fields
 from factory.common.errors import UserError
 from factory.common.untrusted_files import parse_yaml
+from factory.data.columns import IMAGE, LABEL, value_types
 from factory.shards.layout import is_counted
 from factory.shards.manifest import Manifest
 from factory.shards.parquet import DATA, fingerprint
@@ -120,15 +121,24 @@ def _data_files(paths: Sequence[str]) -> list[dict[str, Any]]:
     return [{"split": "train", "path": list(paths) if len(paths) > 1 else paths[0]}]
 
 
+def feature_list(labels: Sequence[str], variable_types: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the features of a dataset, as datasets writes them into a header."""
+    names = {str(label): name for label, name in enumerate(labels)}
+    types = {
+        IMAGE: "image",
+        LABEL: {"class_label": {"names": names}},
+        **value_types(variable_types),
+    }
+    return [{"name": name, "dtype": kind} for name, kind in types.items()]
+
+
 def _dataset_info(manifest: Manifest) -> list[dict[str, Any]]:
     """Return the features of each config.
 
     Counts are in the card's text. `load_dataset` accepts them only together with the size in bytes
     of the prepared dataset, which is not known in advance.
     """
-    from factory.data.columns import features
-
-    columns = features(manifest.labels, manifest.variables)._to_yaml_list()
+    columns = feature_list(manifest.labels, manifest.variables)
     return [
         {
             "config_name": name,

@@ -11,6 +11,7 @@ from importlib import import_module
 
 from factory.common import program
 from factory.common.console import Parser
+from factory.common.imports import without_garbage_collection
 from factory.common.version import VERSION
 
 
@@ -79,15 +80,17 @@ def make_parser(
     subparsers = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", help=argparse.SUPPRESS, prog=start
     )
-    for commands in groups.values():
-        for name, command in commands.items():
-            one = subparsers.add_parser(name, description=command.help)
-            if name in words[:1]:
-                module = import_module(command.module)
-                module.add_arguments(one)
-                if "--version" not in one._option_string_actions:
-                    one.add_argument("--version", action="version", version=_version())
-                one.set_defaults(run=module.run)
+    known = {name: command for commands in groups.values() for name, command in commands.items()}
+    # The others are needed only to name a word that is none of them.
+    for name in words[:1] if words[:1] and words[0] in known else known:
+        one = subparsers.add_parser(name, description=known[name].help)
+        if name in words[:1]:
+            with without_garbage_collection():
+                module = import_module(known[name].module)
+            module.add_arguments(one)
+            if "--version" not in one._option_string_actions:
+                one.add_argument("--version", action="version", version=_version())
+            one.set_defaults(run=module.run)
     return parser
 
 

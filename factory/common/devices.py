@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.common.console import log
 from factory.common.errors import Failure, UserError, first_line
+from factory.common.imports import without_garbage_collection
 from factory.common.launch_environment import launcher
 from factory.common.resources import default_threads
 
@@ -31,8 +33,18 @@ _LAUNCH = re.compile(
 )
 
 
+def in_launch() -> bool:
+    """Return whether variables say that this process is one of a launch, or configure accelerate.
+
+    A process without them needs no accelerate, which takes long to import.
+    """
+    return any(_LAUNCH.fullmatch(name) or name.startswith("ACCELERATE_") for name in os.environ)
+
+
 def launched_on_cpus() -> bool:
     """Return whether the launch uses CPUs: `accelerate launch --cpu`, or its environment."""
+    if "ACCELERATE_USE_CPU" not in os.environ:
+        return False
     from accelerate.utils import parse_flag_from_env
 
     return bool(parse_flag_from_env("ACCELERATE_USE_CPU"))
@@ -43,7 +55,8 @@ def on_cpus() -> bool:
 
     Without this, accelerate assumes that each CPU process is the only one.
     """
-    import torch
+    with without_garbage_collection():
+        import torch
 
     return launched_on_cpus() or not torch.accelerator.is_available()
 
@@ -166,6 +179,23 @@ def this_process(device: str = "auto", **options: Any) -> PartialState:
     return state
 
 
+def sole_device(wanted: str = "auto") -> torch.device:
+    """Return the device of a process that is in no launch.
+
+    Args:
+        wanted: `auto`, or a device type; `cpu` avoids the GPUs.
+
+    Raises:
+        UserError: There is no such device.
+    """
+    import torch
+
+    found = None if wanted == "cpu" or on_cpus() else torch.accelerator.current_accelerator()
+    found = found or torch.device("cpu")
+    require_device(wanted, found)
+    return found
+
+
 def require_device(wanted: str, found: torch.device) -> None:
     """Raise a `UserError` if a launch gave this process another type of device."""
     if wanted not in ("auto", found.type):
@@ -180,9 +210,22 @@ def _offer(kind: str) -> str:
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Set PyTorch's threads for a block: their number changes the last digits of float32."""
-    import torch
+    """Set PyTorch's threads for a block: their number changes the last digits of float32.
 
+    It does not import PyTorch: a block may not need it.
+
+    Raises:
+        UserError: The block imported PyTorch, which chose another number of threads.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        if "torch" in sys.modules:
+            raise UserError(
+                "the renderer imported torch while it generated images, too late to set its "
+                "threads; import it before, e.g. at the top of the renderer's module"
+            )
+        return
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -1,7 +1,6 @@
 """The versions of this package and of the libraries that affect images."""
 
 import platform
-from importlib.metadata import PackageNotFoundError, version
 
 VERSION = "0.1.0"
 OURS = "data-factory"
@@ -15,6 +14,9 @@ def library_versions(*further: str) -> dict[str, str]:
 
 
 def _version(package: str) -> str:
+    # Takes as long to import as numpy; most commands do not ask for versions.
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:

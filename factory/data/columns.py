@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import datasets
+    import pyarrow
 
 CONFIG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """Pattern of config names, which become directories; no name can leave the dataset's directory."""
@@ -52,15 +54,41 @@ def fixed_columns() -> tuple[str, ...]:
     return (IMAGE, LABEL, *_BEFORE, *_AFTER)
 
 
-def features(labels: Sequence[str], variable_types: Mapping[str, str]) -> datasets.Features:
-    """Return the features of a dataset.
+def value_types(variable_types: Mapping[str, str]) -> dict[str, str]:
+    """Return the types of the columns after `image` and `label`, in order.
+
+    Args:
+        variable_types: `string`, `int64`, `float64` or `bool`, by the variable's name.
+    """
+    return _BEFORE | {name: variable_types[name] for name in sorted(variable_types)} | _AFTER
+
+
+def arrow_schema(labels: Sequence[str], variable_types: Mapping[str, str]) -> pyarrow.Schema:
+    """Return the schema of a dataset's files; its metadata are the features that datasets reads.
+
+    Written here, because importing datasets takes longer than checking a finished dataset.
 
     Args:
         labels: Class names, by label.
-        variable_types: `string`, `int64`, `float64` or `bool`, by the variable's name.
+        variable_types: As for `value_types`.
     """
-    from datasets import ClassLabel, Features, Image, Value
+    import pyarrow
 
-    columns = {IMAGE: Image(), LABEL: ClassLabel(names=list(labels))}
-    types = _BEFORE | {name: variable_types[name] for name in sorted(variable_types)} | _AFTER
-    return Features(columns | {name: Value(kind) for name, kind in types.items()})
+    values = value_types(variable_types)
+    image = pyarrow.struct({"bytes": pyarrow.binary(), "path": pyarrow.string()})
+    columns = [(IMAGE, image), (LABEL, pyarrow.int64())]
+    columns += [(name, pyarrow.type_for_alias(kind)) for name, kind in values.items()]
+    described: dict[str, Any] = {
+        IMAGE: {"_type": "Image"},
+        LABEL: {"names": list(labels), "_type": "ClassLabel"},
+        **{name: {"dtype": kind, "_type": "Value"} for name, kind in values.items()},
+    }
+    metadata = {"huggingface": json.dumps({"info": {"features": described}})}
+    return pyarrow.schema(columns, metadata=metadata)
+
+
+def features(labels: Sequence[str], variable_types: Mapping[str, str]) -> datasets.Features:
+    """Return the features of a dataset; the arguments are those of `arrow_schema`."""
+    from datasets import Features
+
+    return Features.from_arrow_schema(arrow_schema(labels, variable_types))

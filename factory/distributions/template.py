@@ -5,8 +5,9 @@ conversions.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TOKEN = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[{}]")
@@ -29,14 +30,18 @@ class Template:
         """The names in it, in order of first appearance."""
         return tuple(dict.fromkeys(self.parts[1::2]))
 
-    def fill(self, values: Mapping[str, Value | None]) -> str:
-        """Return the text with every name replaced by its value."""
-        if len(self.parts) == 1:
-            return self.parts[0]
-        filled = list(self.parts)
-        for position in range(1, len(filled), 2):
-            filled[position] = shown(values[filled[position]])
-        return "".join(filled)
+    def fill(self, columns: Mapping[str, Sequence[Value | None]], *, count: int) -> list[str]:
+        """Return the texts of several rows, with every name replaced by the row's value.
+
+        Args:
+            columns: The values of each name, one per row.
+            count: Number of rows.
+        """
+        cells = [
+            map(shown, columns[part]) if place % 2 else repeat(part, count)
+            for place, part in enumerate(self.parts)
+        ]
+        return ["".join(row) for row in zip(*cells, strict=True)]
 
 
 def shown(value: Value | None) -> str:

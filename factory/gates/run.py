@@ -6,22 +6,19 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from factory.common import console
 from factory.common.errors import UserError
 from factory.common.local_paths import require_own
 from factory.common.program import command
-from factory.data.columns import features, fixed_columns
+from factory.data.columns import arrow_schema, fixed_columns
 from factory.gates.base import ConfigRows, Gate
 from factory.gates.stage import Stage
 from factory.shards.generations import Generation, newest
 from factory.shards.manifest import FILE_NAME, ConfigEntry, Manifest, ShardEntry
 from factory.shards.parquet import Row, Shard, read_shard, write_shard
 from factory.shards.stamp import inspect
-
-if TYPE_CHECKING:
-    import datasets
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,7 @@ class _Pass:
     ) -> None:
         self._stage, self._out, self._gates = stage, stage.out, gates
         self._old = old
-        self._features: datasets.Features = features(new.labels, new.variables)
+        self._schema = arrow_schema(new.labels, new.variables)
         self.flagged: dict[str, int] = {}
         self.labels: Counter[int] = Counter()
 
@@ -139,7 +136,7 @@ class _Pass:
                     found = sum(bool(row[column]) for row in rows)
                     self.flagged[column] = self.flagged.get(column, 0) + found
         if not is_staged:
-            write_shard(staged, rows, features=self._features, stamp=there.stamp)
+            write_shard(staged, rows, schema=self._schema, stamp=there.stamp)
         return shard.model_copy(update={"sha256": inspect(staged).sha256})
 
     def _measure(self, gate: Gate, rows: list[Row], *, is_staged: bool) -> None:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import FactoryError, UserError, first_line
 from factory.common.storage import at_home
-from factory.hub.client import bound_requests
 from factory.models.folder_configs import check_configs, configs_of
 from factory.models.model_size import no_larger_than_folder
+from factory.models.quiet import quiet_transformers
 
 if TYPE_CHECKING:
     import torch
@@ -196,36 +196,6 @@ def cannot_load(option: str, name: str, error: BaseException) -> str:
         f"{option} {name}: cannot be loaded ({reason}); check the id and the connection to the "
         "Hub, or name a local directory"
     )
-
-
-@contextmanager
-def quiet(*loggers: Any) -> Iterator[None]:
-    """Silence libraries while they load: no bars, no advice for developers.
-
-    Args:
-        loggers: Modules `utils.logging` of transformers or diffusers.
-    """
-    before = [(one, one.get_verbosity(), one.is_progress_bar_enabled()) for one in loggers]
-    for one in loggers:
-        one.set_verbosity_error()
-        one.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for one, level, bar in before:
-            one.set_verbosity(level)
-            if bar:
-                one.enable_progress_bar()
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Silence transformers while it loads, without long retries."""
-    bound_requests()
-    from transformers.utils import logging
-
-    with quiet(logging):
-        yield
 
 
 def _unit(found: Any) -> torch.Tensor:

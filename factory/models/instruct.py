@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from factory.common.errors import UserError
-from factory.models.clip import only_data, quiet_transformers, reading, revision_of, split_revision
+from factory.models.clip import only_data, reading, revision_of, split_revision
+from factory.models.quiet import quiet_transformers
 
 _MOST_TOKENS = 1024
 

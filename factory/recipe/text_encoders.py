@@ -13,8 +13,8 @@ from typing import Any
 
 from factory.common.errors import UserError
 from factory.common.untrusted_files import read_json
-from factory.models.clip import quiet_transformers
 from factory.models.embedded import EMBEDDED_ID, embedded_dir
+from factory.models.quiet import quiet_transformers
 from factory.recipe.schema import Model
 
 _NAME = "tokenizer"

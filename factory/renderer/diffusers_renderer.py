@@ -30,7 +30,10 @@ from factory.renderer.resize import rescale
 
 
 class Renderer(Protocol):
-    """Generates the images of plan rows."""
+    """Generates the images of plan rows.
+
+    Its module imports torch at the top, if at all: a build sets the threads before the first batch.
+    """
 
     def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> Sequence[ImageArray | None]:
         """Generate the images of rows, in order.

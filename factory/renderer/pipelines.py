@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import FactoryError, UserError, first_line
-from factory.models.clip import quiet
+from factory.common.imports import without_garbage_collection
 from factory.models.embedded import EMBEDDED_ID, embedded_dir, embedded_revision
 from factory.models.folder_configs import check_configs, configs_of
 from factory.models.model_size import no_larger_than_folder
+from factory.models.quiet import quiet
 from factory.models.scheduler_families import scheduler_problem
 from factory.models.variants import LEFT_OUT, variant_of_folder, variant_on_hub
 from factory.recipe.schema import Model
@@ -129,7 +130,7 @@ def load_pipeline(
     """
     source = model_source(model.id, model.revision)
     pinned = None if Path(source).is_dir() else model.revision
-    with _quiet_libraries():
+    with without_garbage_collection(), _quiet_libraries():
         pipeline = _read(
             model.id,
             source,

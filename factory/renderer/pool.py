@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from factory.common.imports import without_garbage_collection
 from factory.renderer.out_of_memory import reporting_large_model
 from factory.renderer.twins import RendersSeveral, TwinRenderer
 
@@ -98,10 +99,11 @@ class Renderers:
     def _make(self, recipe: ResolvedRecipe, inference: InferenceSettings) -> Renderer:
         if self._factory is not None:
             return self._factory(recipe)
-        import torch
+        with without_garbage_collection():
+            import torch
 
-        from factory.renderer.diffusers_renderer import DiffusersRenderer
-        from factory.renderer.pipelines import Pipelines
+            from factory.renderer.diffusers_renderer import DiffusersRenderer
+            from factory.renderer.pipelines import Pipelines
 
         if self._pipelines is None:
             self._pipelines = Pipelines(

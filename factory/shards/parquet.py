@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 from factory.common.errors import Failure
 from factory.common.parquet_bounds import require_bounded
 from factory.common.storage import AnyPath, entries, write_bytes
+from factory.shards.arrow_arrays import arrow_array
 from factory.shards.manifest import ShardEntry
-from factory.shards.stamp import KEY, Stamp, read_stamp, sealed
+from factory.shards.png import COMPRESS_LEVEL, is_small, small_png
+from factory.shards.stamp import KEY, Stamp, read_stamp, seal
 
 if TYPE_CHECKING:
-    import datasets
+    import pyarrow
 
     from factory.common.image_arrays import ImageArray
     from factory.recipe.resolved import Output
@@ -78,13 +80,16 @@ def encode_image(image: ImageArray, output: Output) -> bytes:
     """
     from PIL import Image
 
+    pixels = Image.fromarray(image)
+    if output.format == "png" and is_small(pixels):
+        return small_png(pixels)
     options: dict[str, Any] = {
-        "png": {"compress_level": 6},
+        "png": {"compress_level": COMPRESS_LEVEL},
         "jpeg": {"quality": 95, "subsampling": 0},
         "webp": {"lossless": True, "method": 4},
     }[output.format]
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format=output.format, **options)
+    pixels.save(buffer, format=output.format, **options)
     return buffer.getvalue()
 
 
@@ -92,15 +97,15 @@ def write_shard(
     path: AnyPath,
     rows: Sequence[Row],
     *,
-    features: datasets.Features,
+    schema: pyarrow.Schema,
     stamp: Stamp,
 ) -> ShardEntry | None:
     """Write one shard as Parquet; an existing file is not changed.
 
     Args:
         path: Path of the file. After a crash it contains all rows or does not exist.
-        rows: Rows in plan order. Columns of `features` that a row lacks are null.
-        features: Columns and types, the same for all configs of a dataset.
+        rows: Rows in plan order. Columns of `schema` that a row lacks are null.
+        schema: Columns and types, the same for all configs of a dataset.
         stamp: Description of the shard; its hash is filled in here.
 
     Returns:
@@ -109,7 +114,7 @@ def write_shard(
     Raises:
         OSError: The disk is full or cannot be written; no file is left behind.
     """
-    data = parquet_bytes(rows, features=features, stamp=stamp)
+    data = parquet_bytes(rows, schema=schema, stamp=stamp)
     if not write_bytes(path, data, exclusive=True):
         return None
     return ShardEntry(
@@ -120,28 +125,29 @@ def write_shard(
     )
 
 
-def shard_hash(rows: Sequence[Row], *, features: datasets.Features, stamp: Stamp) -> str:
+def shard_hash(rows: Sequence[Row], *, schema: pyarrow.Schema, stamp: Stamp) -> str:
     """Return the SHA-256 of the file that `write_shard` would write."""
-    return hashlib.sha256(parquet_bytes(rows, features=features, stamp=stamp)).hexdigest()
+    return hashlib.sha256(parquet_bytes(rows, schema=schema, stamp=stamp)).hexdigest()
 
 
-def parquet_bytes(rows: Sequence[Row], *, features: datasets.Features, stamp: Stamp) -> bytes:
+def parquet_bytes(rows: Sequence[Row], *, schema: pyarrow.Schema, stamp: Stamp) -> bytes:
     """Return a shard's bytes in the layout of `Dataset.to_parquet`, with a stamp in the footer."""
     import pyarrow
     import pyarrow.parquet
 
-    schema = features.arrow_schema
-    columns = [pyarrow.array([row.get(one.name) for row in rows], type=one.type) for one in schema]
+    columns = [arrow_array([row.get(one.name) for row in rows], one.type) for one in schema]
     table = pyarrow.Table.from_arrays(columns, schema=schema)
-    images = "image.bytes", "image.path"
+    # An image is two columns of the file.
+    images = ["image.bytes", "image.path"]
+    others = [name for name in schema.names if name != "image"]
     buffer = io.BytesIO()
     with pyarrow.parquet.ParquetWriter(
         buffer,
         schema,
         # Images are compressed already. Content-defined chunks let the Hub deduplicate versions of
         # a dataset.
-        compression={name: "none" if name in images else "snappy" for name in _leaves(features)},
-        use_dictionary=[name for name in _leaves(features) if name not in images],
+        compression=dict.fromkeys(images, "none") | dict.fromkeys(others, "snappy"),
+        use_dictionary=others,
         column_encoding={name: "PLAIN" for name in images},
         use_content_defined_chunking=True,
         write_page_index=True,
@@ -150,7 +156,8 @@ def parquet_bytes(rows: Sequence[Row], *, features: datasets.Features, stamp: St
         if rows:
             writer.write_table(table, row_group_size=_row_group_size(table))
         writer.add_key_value_metadata({KEY.decode(): stamp.unsealed().model_dump_json()})
-    return sealed(buffer.getvalue())
+    seal(buffer)
+    return buffer.getvalue()
 
 
 def num_rows(path: AnyPath) -> int:
@@ -188,12 +195,6 @@ def read_shard(path: AnyPath) -> Shard:
 def fingerprint(hashes: Iterable[str]) -> str:
     """Return one short fingerprint of many hashes."""
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()[:16]
-
-
-def _leaves(features: datasets.Features) -> list[str]:
-    """Return the column paths as stored in Parquet; an image is two columns."""
-    own = [name for name in features if name != "image"]
-    return ["image.bytes", "image.path", *own]
 
 
 def _row_group_size(table: Any) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 
 from factory.common import console
 from factory.common.errors import UserError
+from factory.common.imports import without_garbage_collection
 from factory.models.inference import Cache, GuidanceInterval, InferenceSettings, known_quantization
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -177,7 +178,8 @@ def _auto_dtype(device: str) -> str:
 
 def _cpu_has_bfloat16() -> bool:
     """Return whether the CPU has bfloat16 instructions; emulation is a hundred times slower."""
-    import torch
+    with without_garbage_collection():
+        import torch
 
     if platform.machine() in ("x86_64", "AMD64"):
         # PyTorch has no public function for this; its own tests use these.

@@ -82,11 +82,13 @@ class Inspection:
         return ShardEntry(file=file, rows=self.rows, sha256=self.sha256, failed=failed)
 
 
-def sealed(data: bytes) -> bytes:
+def seal(file: io.BytesIO) -> None:
     """Write the hash into the footer of a Parquet file whose stamp has zeros."""
-    place = data.rindex(_ZEROS.encode())
-    digest = hashlib.sha256(data).hexdigest().encode()
-    return data[:place] + digest + data[place + len(digest) :]
+    with file.getbuffer() as data:
+        footer = bytes(data[_footer_start(file, len(data)) :])
+        place = len(data) - len(footer) + footer.rindex(_ZEROS.encode())
+        digest = hashlib.sha256(data).hexdigest().encode()
+        data[place : place + len(digest)] = digest
 
 
 def inspect(path: AnyPath) -> Inspection:
