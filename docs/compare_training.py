@@ -80,7 +80,7 @@ def tables(correct: Mapping[str, Mapping[str, Runs]], *, baseline: str) -> str:
     """Return a Markdown table for each model.
 
     Args:
-        correct: Per model and row, its runs by draw (always 0) and seed.
+        correct: Per model and row, its runs by image seed (always 0) and training seed.
         baseline: The row that the others are compared with.
     """
     found = {

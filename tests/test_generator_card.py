@@ -95,11 +95,11 @@ def test_a_card_contains_measurements_and_notes_of_the_run(run: Path, tmp_path: 
     assert main([*asked, "--card", "--images-per-class", "4", "--threads", "1"]) == 0
     figures = json.loads((out / "figures.json").read_text(encoding="utf-8"))
     card = (pipeline / "README.md").read_text(encoding="utf-8")
-    shown = 100 * figures["photos"]["drawn_as_asked"]["2"]["top1"]
+    shown = 100 * figures["photos"]["prompt_accuracy"]["2"]["top1"]
     assert f"| photographs: prompt accuracy, guidance 2 | {shown:.1f} % |" in card
     assert "images of 2 classes of objects and places as photographs and in other domains" in card
     known = 100 * figures["photos"]["judge_on_filtered_held_out"]["poster"]
-    poster = 100 * figures["photos"]["drawn_as_asked_by_domain"]["poster"]
+    poster = 100 * figures["photos"]["prompt_accuracy_by_domain"]["poster"]
     assert f"| poster | {poster:.0f} % | {known:.0f} % |" in card
     assert "not comparable between runs" not in card, "there was one"
     assert "- ships look like cats\n" in card

@@ -53,8 +53,8 @@ def measure_digits(pipeline: Any, *, images_per_class: int) -> dict[str, Any]:
     real = real_digits()
     return {
         "judge_on_rendered": rounded(own)["top1"],
-        "drawn_as_asked": by_guidance,
-        "drawn_as_asked_by_domain": domains,
+        "prompt_accuracy": by_guidance,
+        "prompt_accuracy_by_domain": domains,
         "zero_shot": {
             "guidance 1.5": rounded(zero_shot(sets[1], real)),
             "guidance 3": rounded(zero_shot(sets[3], real)),

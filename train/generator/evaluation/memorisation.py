@@ -45,7 +45,7 @@ def check_memorisation(
     """
     training = _thumbnails(photos)
     held_out = photos.held_out()
-    figures: dict[str, Any] = {"drawn": len(generated.images), "training": len(training)}
+    figures: dict[str, Any] = {"generated": len(generated.images), "training": len(training)}
     nearest: list[NDArray[np.int64]] = []
     order: NDArray[np.int64] | None = None
     for kind in ("pixels", "features"):
@@ -55,7 +55,7 @@ def check_memorisation(
         reference, _ = _nearest(space.of(held_out.images), known)
         limit = float(np.quantile(reference, CLOSE))
         figures[kind] = {
-            "median_drawn": round(float(np.median(distance)), 4),
+            "median_generated": round(float(np.median(distance)), 4),
             "median_held_out": round(float(np.median(reference)), 4),
             "closer_than_all_but_1_percent": round(float((distance < limit).mean()), 4),
         }

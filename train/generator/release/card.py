@@ -112,7 +112,7 @@ def _failures(figures: dict[str, Any]) -> list[str]:
         classes = measured.get("classes", range(10))
         below = f"prompt accuracy below {100 * weak:.0f} %"
         for guidance in ("1", "3"):
-            shares = measured["drawn_as_asked"][guidance]["per_class"]
+            shares = measured["prompt_accuracy"][guidance]["per_class"]
             named = [
                 f"{name} ({100 * share:.0f} %)"
                 for name, share in zip(classes, shares, strict=True)
@@ -120,7 +120,7 @@ def _failures(figures: dict[str, Any]) -> list[str]:
             ]
             if named:
                 lines.append(f"{kind}, guidance {guidance}, {below}: {', '.join(named)}")
-        found = measured["drawn_as_asked_by_domain"].items()
+        found = measured["prompt_accuracy_by_domain"].items()
         domains = [f"{name} ({100 * share:.0f} %)" for name, share in found if share < weak]
         if domains:
             lines.append(f"{kind}, domains, {below}: {', '.join(domains)}")
