@@ -1,9 +1,7 @@
 """Check for memorisation: generated images and their nearest training photographs.
 
 Distances of generated images to their nearest training photograph are compared with those of
-held-out photographs: memorised images would be closer. Cut-outs of training photographs are
-included; held-out photographs are whole, so generated cut-outs may be slightly closer without being
-copies.
+held-out photographs: memorised images would be closer.
 """
 
 from pathlib import Path
@@ -69,8 +67,8 @@ def check_memorisation(
 
 
 def _thumbnails(photos: RunPhotos) -> NDArray[np.uint8]:
-    """Return all training photographs of the focus classes, cut-outs too, at 32 pixels."""
-    rows = np.concatenate([photos.rows, photos.cut_outs])
+    """Return all training photographs of the focus classes at 32 pixels."""
+    rows = photos.rows
     parts = np.array_split(rows, max(1, len(rows) // 4_000))
     return np.concatenate([shrink(np.asarray(photos.collection.images[part])) for part in parts])
 
