@@ -16,7 +16,8 @@ from pydantic import (
 )
 
 from factory.common.console import log
-from factory.common.errors import Fault, UserError
+from factory.common.errors import UserError
+from factory.common.frozen import invalid_values
 from factory.common.program import command
 from factory.common.untrusted_files import read_yaml
 
@@ -315,14 +316,7 @@ def read_study(path: Path, changes: Mapping[str, Any] | None = None) -> StudySpe
     try:
         return StudySpec.model_validate(data)
     except ValidationError as error:
-        raise UserError(
-            Fault(
-                problem["msg"].removeprefix("Value error, "),
-                file=str(path),
-                key=".".join(map(str, problem["loc"])) or None,
-            )
-            for problem in error.errors()
-        ) from None
+        raise UserError(invalid_values(error, path)) from None
 
 
 def _rename_draws(sets: list[dict[str, Any]], path: Path) -> None:

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from factory.common.errors import Fault, UserError
+from factory.common.errors import UserError
+from factory.common.frozen import invalid_values
 from factory.common.untrusted_files import read_yaml
 
 DIGITS = "digits"
@@ -221,14 +222,7 @@ def _checked(values: dict[str, Any], *, file: str = "") -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise UserError(
-            Fault(
-                item["msg"].removeprefix("Value error, "),
-                file=file,
-                key=".".join(map(str, item["loc"])),
-            )
-            for item in error.errors()
-        ) from error
+        raise UserError(invalid_values(error, file)) from error
 
 
 def with_source(config: Config, changes: dict[str, Any]) -> Config:
