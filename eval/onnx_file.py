@@ -62,7 +62,7 @@ class Properties(BaseModel):
 
 
 def require_onnx(*packages: str) -> None:
-    """See that packages of the extra `onnx` are installed.
+    """Check that packages of the extra `onnx` are installed.
 
     Raises:
         UserError: One is not.

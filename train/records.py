@@ -23,7 +23,7 @@ _RECENT = 50
 
 
 class Records:
-    """What a run has reached so far.
+    """Results of a run so far.
 
     Attributes:
         checkpoint: From which the run resumes, or None.

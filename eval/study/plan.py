@@ -226,7 +226,7 @@ class Plan(Folders):
         )
 
     def _real_inputs(self, name: str) -> tuple[str, ...]:
-        """Return what a step reads of the test images: their contents, and the label map."""
+        """Return the inputs of a step that reads test images: their hash, and the label map."""
         real = self.real(name)
         labels = [json.dumps(real.labels, sort_keys=True)] if real.labels else []
         return (self._content(real), *labels)

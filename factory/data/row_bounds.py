@@ -78,7 +78,7 @@ def _schema(path: Path, kind: str) -> pa.Schema | None:
 
 
 def _extra(features: datasets.Features | None, found: pa.Schema | None) -> Extra:
-    """Return what rows take in addition, with declared columns that the file does not have."""
+    """Return the additional bytes of rows, e.g. of declared columns that the file lacks."""
     import datasets as hf
 
     if features is None and found is None:

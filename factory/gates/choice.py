@@ -93,7 +93,7 @@ def choose(measured: Measured, wanted: Wanted, *, labels: Sequence[str]) -> list
 def by_class(
     measured: Measured, chosen: Sequence[int], labels: Sequence[str]
 ) -> dict[str, ClassChoice]:
-    """Return what was chosen of each class, by name."""
+    """Summarise the choice by class name."""
     found = {}
     is_kept = np.isin(measured[INDEX], chosen)
     for label, name in enumerate(labels):

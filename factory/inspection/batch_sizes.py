@@ -38,7 +38,7 @@ class BatchSpeed:
 
 @dataclass(frozen=True)
 class BatchSizes:
-    """What fits.
+    """Batch sizes that fit into memory.
 
     Attributes:
         model: As given.

@@ -113,8 +113,8 @@ def _add_evaluate(commands: Any) -> None:
         action="append",
         default=[],
         metavar="DATASET",
-        help="real dataset, directory or Hub id: of the focus classes for the zero-shot probe; may "
-        "be repeated",
+        help="real images of the run's focus classes to score the zero-shot probe on: directory or "
+        "Hub id; may be repeated",
     )
     evaluate.add_argument(
         "--images-per-class",
