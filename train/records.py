@@ -44,12 +44,6 @@ class Records:
     ) -> None:
         """Read the checkpoint in `out`, if there is one.
 
-        Args:
-            out: The run folder.
-            config: The run.
-            writes: Whether this process writes files.
-            check_folder: Called before anything is written.
-
         Raises:
             UserError: It cannot be read, or its weights are missing.
         """

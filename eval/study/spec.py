@@ -331,12 +331,7 @@ def _rename_draws(sets: list[dict[str, Any]], path: Path) -> None:
 
 
 def without_conclusions(spec: StudySpec, options: str) -> StudySpec:
-    """Return a study without its texts, if options changed the results that they describe.
-
-    Args:
-        spec: The changed study.
-        options: The options that changed it, as typed.
-    """
+    """Return a study without its texts, if options changed the results that they describe."""
     if not (spec.limits or any(one.note for one in spec.sets.values())):
         return spec
     limits = (

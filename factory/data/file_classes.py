@@ -29,12 +29,6 @@ def require_same_classes(
 
     A list that only continues another one numbers its classes in the same way.
 
-    Args:
-        shown: The dataset as the user named it.
-        module: Module of datasets that read the files.
-        data_files: Their paths by split.
-        loaded: The dataset.
-
     Raises:
         UserError: A file has other classes, or another order.
     """

@@ -31,13 +31,6 @@ def require_bounded_rows(
 ) -> None:
     """Check the files of a dataset, each by its own size; see `factory.common.size_limits`.
 
-    Args:
-        shown: The dataset as the user named it.
-        module: Module of datasets that reads the files.
-        data_files: Paths by split.
-        features: Declared columns and types; None: the files define them.
-        separator: Of the cells of CSV files.
-
     Raises:
         UserError: The rows of a file may take more than its size allows.
         ValueError: A file is damaged.

@@ -67,14 +67,7 @@ def retry_after_s(error: BaseException) -> float | None:
 
 
 def explain(error: BaseException, target: HubTarget, *, doing: str, writes: bool) -> FactoryError:
-    """Return a client error as a one-line error.
-
-    Args:
-        error: The error raised by the client.
-        target: The repository.
-        doing: Activity, e.g. `uploading`.
-        writes: Whether it needs a token with write permission.
-    """
+    """Return a client error as a one-line error."""
     from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RevisionNotFoundError
 
     if is_unresolved(error):

@@ -134,14 +134,7 @@ Recipes for a dataset of generated images. Next, in the folder that contains `{n
 
 
 def readme_text(configs: Sequence[str], *, folder: Path, generator: str, note: str) -> str:
-    """Return the README of a new folder: the next three commands.
-
-    Args:
-        configs: Names of the recipes; the first one is trained on.
-        folder: The new folder.
-        generator: The model that generates the images.
-        note: Advice about the style, or nothing.
-    """
+    """Return the README of a new folder: the next three commands."""
     # The demo generator's 64 px are too few for pretrained models.
     small = generator.partition("@")[0] == EMBEDDED_ID
     return _README.format(

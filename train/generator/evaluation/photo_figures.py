@@ -42,14 +42,7 @@ class PhotoFigures:
 def measure_photos(
     pipeline: Any, photos: RunPhotos, *, images_per_class: int, real: dict[str, LabelledImages]
 ) -> PhotoFigures:
-    """Measure the focus classes of a run.
-
-    Args:
-        pipeline: The generator.
-        photos: The run's photographs of its focus classes.
-        images_per_class: Generated per guidance value.
-        real: Further real datasets by name, labels in the order of `photos.names`.
-    """
+    """Measure the focus classes of a run; labels of `real` are in the order of `photos.names`."""
     judge = fit_network(photos.training(JUDGE_IMAGES), epochs=JUDGE_EPOCHS)
     by_guidance, sets = {}, []
     for guidance in GUIDANCE:

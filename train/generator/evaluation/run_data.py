@@ -48,11 +48,7 @@ class RunPhotos:
         return LabelledImages(shrink(_filtered(images, filters)), self.labels[chosen])
 
     def held_out(self, *, filters: Sequence[str] = ()) -> LabelledImages:
-        """Return the held-out photographs at 32 pixels.
-
-        Args:
-            filters: Each photograph is filtered with one of these domains at random.
-        """
+        """Return the held-out photographs at 32 pixels; `filters` as for `training`."""
         found = load_held_out(self.folder)
         assert found is not None, "a run with focus classes that are probed holds some out"
         images, classes = found
