@@ -19,7 +19,7 @@ _DESCRIBED = {
 def texts_of(
     plan: Plan, runs: Sequence[Run], scores: Mapping[str, Sequence[Scores]]
 ) -> tuple[str, dict[str, str]]:
-    """Return the study's limits, and the note of each dataset; a reason in place of omitted ones."""
+    """Return the study's limits and each dataset's note; a reason in place of omitted ones."""
     sets = plan.spec.sets
     reasons = {
         name: _omission(sets[name].describes, _used(plan, name, runs, scores[name]))
