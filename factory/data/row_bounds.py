@@ -44,7 +44,7 @@ def require_bounded_rows(
         if not kind:
             continue
         # datasets takes the types of the first file for all.
-        extra = extra or _extra(features, _schema(path, kind))
+        extra = extra or _extra(features, schema_of(path, kind))
         if kind == "parquet":
             require_bounded_file(path, shown=name, extra=extra)
         elif kind == "arrow":
@@ -53,7 +53,7 @@ def require_bounded_rows(
             require_bounded_text(path, kind=kind, shown=name, extra=extra, separator=separator)
 
 
-def _schema(path: Path, kind: str) -> pa.Schema | None:
+def schema_of(path: Path, kind: str) -> pa.Schema | None:
     """Return the columns and types that a file defines itself, without reading rows."""
     import pyarrow as pa
     import pyarrow.parquet
