@@ -302,7 +302,8 @@ def read_study(path: Path, changes: Mapping[str, Any] | None = None) -> StudySpe
     data = read_yaml(path)
     if not isinstance(data, dict):
         raise UserError(f"{path}: contains {type(data).__name__}, expected a mapping")
-    sets = data.get("sets") if isinstance(data.get("sets"), dict) else {}
+    found = data.get("sets")
+    sets: dict[str, Any] = found if isinstance(found, dict) else {}
     own = [one for one in sets.values() if isinstance(one, dict)]
     _rename_draws(own, path)
     if "preset" in (changes or {}):
