@@ -83,7 +83,7 @@ def tables(correct: Mapping[str, Mapping[str, Runs]], *, baseline: str | Mapping
     """Return a Markdown table for each model.
 
     Args:
-        correct: Per model (or dataset) and row, its runs by draw and seed.
+        correct: Per model (or dataset) and row, its runs by image seed and training seed.
         baseline: The row that the others are compared with, or such a row for some of them.
     """
 

@@ -50,14 +50,6 @@ def score_zero_shot(
 ) -> Scored:
     """Score a model on a real dataset. All processes call this and get the same result.
 
-    Args:
-        model: Any CLIP or SigLIP model.
-        real: From `open_real`.
-        prompts: Prompts of the classes.
-        batch_size: Images per step and process.
-        threads: CPU threads per process.
-        labels: Class names for real labels, used in the prompts; any name is allowed.
-
     Raises:
         UserError: An image cannot be read, or a label in the map does not exist.
     """

@@ -97,14 +97,7 @@ def plot_classes(
 
 
 def plot_coverage(quality: Mapping[str, Any], *, title: str, note: str, path: Path) -> None:
-    """Plot the coverage of all images and of each group, beside that of real images.
-
-    Args:
-        quality: Of gap.json.
-        title: One line.
-        note: Smaller text below it.
-        path: Without suffix; `.png` and `.svg` are written.
-    """
+    """Plot the coverage of all images and of each group, beside that of real images."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 

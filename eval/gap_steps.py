@@ -137,12 +137,6 @@ def measure_side(
 ) -> Measurement:
     """Measure a synthetic dataset.
 
-    Args:
-        setting: Model and real images.
-        synthetic: The dataset.
-        sample: Its sample, with the real images of `setting`.
-        by: Columns to group by, see `groups_of`.
-
     Raises:
         UserError: An image cannot be read, or see `groups_of`.
     """

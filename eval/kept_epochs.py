@@ -32,11 +32,6 @@ def best_visit(
 ) -> tuple[Checkpoint, Predictions, list[Visit]]:
     """Score every saved epoch on the real images and return the best; the earliest on ties.
 
-    Args:
-        checkpoint: The run; the weights of each epoch are loaded into its model.
-        predict: Runs the model over the real images.
-        num_correct: Counts the correct predictions.
-
     Returns:
         The checkpoint with the best epoch recorded, its predictions, and the scores of all epochs.
 

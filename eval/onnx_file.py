@@ -21,6 +21,7 @@ from eval.onnx_checks import checked_model
 from eval.onnx_session import OnnxModel
 from eval.scores_file import ModelFacts, Preprocessing
 from factory.common.errors import UserError
+from factory.common.frozen import first_invalid
 from factory.common.program import NAME, command
 from factory.common.scores_for_cards import Share
 from factory.common.untrusted_files import parse_json
@@ -61,7 +62,7 @@ class Properties(BaseModel):
 
 
 def require_onnx(*packages: str) -> None:
-    """See that packages of the extra `onnx` are installed.
+    """Check that packages of the extra `onnx` are installed.
 
     Raises:
         UserError: One is not.
@@ -135,6 +136,5 @@ def _properties(model: Any, shown: str) -> Properties:
 
 
 def _damaged(shown: str, error: ValidationError, prefix: str = "") -> UserError:
-    first = error.errors(include_url=False, include_input=False)[0]
-    key = f"{prefix}{'.'.join(map(str, first['loc']))}"
-    return UserError(f"{shown}: is damaged ({key}: {first['msg']}); export the model again")
+    found = f"{prefix}{first_invalid(error)}"
+    return UserError(f"{shown}: is damaged ({found}); export the model again")

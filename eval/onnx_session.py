@@ -92,7 +92,7 @@ class OnnxModel(torch.nn.Module):
         return self._allowed[images]
 
     def _check_ends(self) -> None:
-        """See that input and output are those of the metadata; the first dimension is the batch."""
+        """Check input and output against the metadata; the first dimension is the batch."""
         wanted = [
             (INPUT, "tensor(float)", list(self._size)),
             (OUTPUT, "tensor(float)", [self._num_classes]),

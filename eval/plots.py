@@ -15,12 +15,7 @@ _MAX_NAMED = 60
 
 
 def plot_confusion(scores: Scores, path: Path) -> None:
-    """Write the confusion matrix as a PNG: each row's shares in per cent, darker is more.
-
-    Args:
-        scores: Scores of one run.
-        path: File to write, atomically.
-    """
+    """Write the confusion matrix as a PNG: each row's shares in per cent, darker is more."""
     import matplotlib as mpl
 
     title = _title(scores)

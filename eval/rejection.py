@@ -18,6 +18,7 @@ from eval.classifier import Answer, Classifier
 from eval.photos import Photo, row_photos
 from factory.common.console import log
 from factory.common.errors import UserError
+from factory.common.frozen import first_invalid
 from factory.data.open import OpenedDataset, open_dataset
 from factory.data.pixels import Fit, border_colour, decode_images, labelled_sha256
 from factory.data.readable import only_readable
@@ -206,11 +207,9 @@ def _training_of(classifier: Classifier) -> _Training:
     try:
         training = _Training.model_validate(checkpoint.training)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
         raise UserError(
-            f"{checkpoint.run}: config.yaml cannot be used to find the held-out images ({key}: "
-            f"{first['msg']}); give a number instead of auto: --threshold P"
+            f"{checkpoint.run}: config.yaml cannot be used to find the held-out images "
+            f"({first_invalid(error)}); give a number instead of auto: --threshold P"
         ) from None
     if training.data.sources:
         raise UserError(

@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from eval.scoring_mode import STANDARD, BatchNorm, Scoring
+from factory.common.frozen import first_invalid
 from factory.common.scores_for_cards import Count, Name, Share
 from factory.data.pixels import Fit
 
@@ -253,7 +254,5 @@ class Scores(_Part):
         try:
             _Training.model_validate(training or {})
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            key = ".".join(map(str, first["loc"]))
-            raise ValueError(f"{key}: {first['msg']}") from None
+            raise ValueError(first_invalid(error)) from None
         return training

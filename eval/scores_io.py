@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from eval.scores_file import FORMAT, FORMAT_VERSION, Scores
-from factory.common.errors import Fault, UserError
+from factory.common.errors import UserError
+from factory.common.frozen import invalid_values
 from factory.common.program import command
 from factory.common.untrusted_files import read_json
 from factory.common.whole_files import replace_text
@@ -84,10 +85,7 @@ def read_scores(path: Path) -> Scores:
     try:
         return Scores.model_validate(data)
     except ValidationError as error:
-        raise UserError(
-            Fault(problem["msg"], file=str(path), key=".".join(map(str, problem["loc"])))
-            for problem in error.errors()
-        ) from None
+        raise UserError(invalid_values(error, path)) from None
 
 
 def find_scores(path: Path) -> list[Path]:

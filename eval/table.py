@@ -65,10 +65,6 @@ def collect(
 ) -> list[Scores]:
     """Read scores files and run folders; the same weights count once per row and column.
 
-    Args:
-        paths: Files and folders.
-        skip: Called for a path that cannot be read, instead of raising its error.
-
     Raises:
         UserError: A file is missing or is not a scores file.
     """

@@ -95,11 +95,10 @@ NOT_RUN = {
     },
     "train/generator/README.md": {
         "accelerate launch -m train.generator": "trains for hours; test_generator_run.py, in small",
-        "python -m train.generator heads": "the same",
-        "pip install 'data-factory[heads]'": "needs photographs; test_generator_heads.py runs it",
+        "torchrun --nproc-per-node 2": "the same",
     },
     "factory/embedded/README.md": {
-        "python -m train.generator heads": "trains for hours, see above",
+        "torchrun --nproc-per-node 2": "trains for hours, see above",
     },
 }
 

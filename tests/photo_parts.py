@@ -46,19 +46,6 @@ def write_photos(folder: Path, *, rows: int = 40, size: int = 48) -> Path:
     return folder
 
 
-def write_boxed_photos(
-    folder: Path, *, rows: int = 40, box: tuple[float, ...] = (20, 10, 44, 34)
-) -> Path:
-    """Write the same dataset with a column `head`: a box for every cat, null for others."""
-    photos = datasets.load_dataset(str(write_photos(folder / "whole", rows=rows)), split="train")
-    boxes = [list(box) if "cat" in name else None for name in photos["name"]]
-    (folder / "boxed").mkdir()
-    feature = datasets.List(datasets.Value("float32"))
-    boxed = photos.add_column("head", boxes, feature=feature)
-    boxed.to_parquet(folder / "boxed" / "train.parquet")
-    return folder / "boxed"
-
-
 def photo_source(folder: Path, **changes: object) -> SourceConfig:
     """Return settings that read the ground-level rows of `write_photos`."""
     values = {

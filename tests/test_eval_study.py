@@ -62,11 +62,11 @@ TOY: dict[str, Any] = {
             "paper": "CIFAR-10",
             "recipes": [
                 "quickstart/base-class",
-                {"recipe": "quickstart/class-prompt", "differs": ["prompt"], "draws": [3]},
+                {"recipe": "quickstart/class-prompt", "differs": ["prompt"], "image_seeds": [3]},
             ],
             "images_per_class": 4,
             "note": "Alone: {{ diff('digits', 'class-prompt', 'base-class') }}.",
-            "draws": [3, 4],
+            "image_seeds": [3, 4],
             "real": {"dataset": "", "filter": "label < 9"},
         }
     },
@@ -140,11 +140,11 @@ def test_a_study_measures_reports_and_repeats_nothing(
     spec["sets"]["digits"]["reference"] = {"dataset": str(real)}
     toy.write_text(yaml.safe_dump(spec))
     main(["study", str(toy), str(out)])
-    # Two draws of the base row, one of the other, one reference row, two seeds each.
+    # Two image seeds of the base row, one of the other, one reference row, two seeds each.
     assert in_process.count("factory build") == 3
     assert sum(one.startswith("train ") for one in in_process) == 8
     assert in_process.count("eval gap") == 2
-    # Standard scores of four groups, best-on-test of the first draws' three, fidelity of two rows.
+    # Standard scores of four groups, best-on-test of the first seeds' three, fidelity of two rows.
     assert in_process.count("eval score") == 4 + 3 + 2
     results = Results.model_validate_json((out / "study.json").read_text())
     one = results.sets["digits"]
@@ -152,7 +152,7 @@ def test_a_study_measures_reports_and_repeats_nothing(
     base, prompt, reference = one.rows
     assert (base.images, prompt.images, reference.images) == (40, 40, 40)
     assert (base.generated, reference.generated, reference.build_seconds) == (40, 0, None)
-    assert (base.draws, prompt.draws, reference.draws) == ([3, 4], [3], [])
+    assert (base.image_seeds, prompt.image_seeds, reference.image_seeds) == ([3, 4], [3], [])
     assert base.settings is not None
     assert (base.settings.guidance(), base.settings.steps()) == ("7.5", "1")
     files = sorted((out / "runs/digits/class-prompt").glob("*/scores-study-standard.json"))
@@ -355,7 +355,7 @@ def test_a_config_that_several_rows_use_costs_once(tmp_path: Path, in_process: l
     text = json.loads(json.dumps(TOY))
     text["sets"]["digits"] |= {
         "recipes": ["quickstart/base-class", "quickstart/all-combined"],
-        "draws": [0],
+        "image_seeds": [0],
         "comparisons": [],
         "note": "",
     }
@@ -487,6 +487,19 @@ def test_faults_of_a_study_file(
         read_study(path)
 
 
+def test_the_old_name_of_image_seeds_is_read_with_a_hint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "toy.yaml"
+    text = yaml.safe_dump(TOY).replace("image_seeds", "draws")
+    path.write_text(text)
+    assert read_study(path) == StudySpec.model_validate(TOY)
+    assert capsys.readouterr().err == f"{path}: draws is now called image_seeds\n"
+    path.write_text(text.replace("images_per_class", "image_seeds: [1]\n    images_per_class"))
+    with pytest.raises(UserError, match=r"sets\.digits\.draws: Extra inputs"):
+        read_study(path)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -590,7 +603,7 @@ def results_of(paper: float | None, estimate: Estimate, p: float | None) -> Resu
     """Return invented results: the report's text is tested, not a measurement."""
     cell = {"top1": [50.0], "mean": 50.0, "std": None, "train_seconds": None}
     row = {
-        **{"name": "base-class", "images": 10, "generated": 10, "draws": [0], "paper": 1.0},
+        **{"name": "base-class", "images": 10, "generated": 10, "image_seeds": [0], "paper": 1.0},
         **{"settings": None, "build_seconds": 60.0, "cells": {"net": cell}},
         **{"gap": None, "commands": []},
     }
@@ -667,34 +680,34 @@ def test_a_text_that_names_a_missing_figure_is_refused() -> None:
 
 
 def simulated(
-    rng: np.random.Generator, *, effect: float, by_draw: float, by_seed: float
+    rng: np.random.Generator, *, effect: float, by_images: float, by_training: float
 ) -> list[Runs]:
-    """Return eight rows of two draws and three seeds; the last row is better by `effect`."""
+    """Return eight rows of two image seeds and three training seeds; `effect` is the last one's."""
     images = rng.uniform(0.2, 0.8, 400)
     common = rng.normal(0, 0.03, (2, 3))
     rows: list[Runs] = []
     for row in range(8):
-        draws, seeds = rng.normal(0, by_draw, 2), rng.normal(0, by_seed, 3)
+        image, training = rng.normal(0, by_images, 2), rng.normal(0, by_training, 3)
         right = {}
-        for draw in range(2):
+        for other in range(2):
             for seed in range(3):
-                noise = draws[draw] + seeds[seed] + common[draw, seed] + rng.normal(0, 0.01)
+                noise = image[other] + training[seed] + common[other, seed] + rng.normal(0, 0.01)
                 better = images + noise + (effect if row == 7 else 0)
-                right[draw, seed] = (rng.uniform(size=400) < better).astype(np.float64)
+                right[other, seed] = (rng.uniform(size=400) < better).astype(np.float64)
         rows.append(right)
     return rows
 
 
-@pytest.mark.parametrize(("by_draw", "by_seed"), [(0.03, 0.0), (0.0, 0.03), (0.02, 0.02)])
+@pytest.mark.parametrize(("by_images", "by_training"), [(0.03, 0.0), (0.0, 0.03), (0.02, 0.02)])
 def test_intervals_of_differences_cover_the_truth_and_tests_hold_their_level(
-    by_draw: float, by_seed: float
+    by_images: float, by_training: float
 ) -> None:
     rng = np.random.default_rng(0)
     covered, false = 0, 0
     for _ in range(300):
-        rows = simulated(rng, effect=0.08, by_draw=by_draw, by_seed=by_seed)
+        rows = simulated(rng, effect=0.08, by_images=by_images, by_training=by_training)
         spread = spread_of_differences(rows)
-        assert spread.covers == "training seeds and draws"
+        assert spread.covers == "training seeds and image seeds"
         one = difference(rows[7], rows[0], spread)
         covered += one.low <= 8 <= one.high
         same = difference(rows[1], rows[0], spread)
@@ -706,13 +719,13 @@ def test_intervals_of_differences_cover_the_truth_and_tests_hold_their_level(
 
 
 def test_common_effects_cancel_in_differences() -> None:
-    rows = simulated(np.random.default_rng(1), effect=0.0, by_draw=0.03, by_seed=0.03)
+    rows = simulated(np.random.default_rng(1), effect=0.0, by_images=0.03, by_training=0.03)
     shared = [{run: right + 0.2 * run[1] + run[0] for run, right in row.items()} for row in rows]
     assert spread_of_differences(shared).mean_square == pytest.approx(
         spread_of_differences(rows).mean_square
     )
-    one_draw = [{cell: right for cell, right in row.items() if cell[0] == 0} for row in rows]
-    assert spread_of_differences(one_draw).covers == "training seeds"
+    one_seed = [{cell: right for cell, right in row.items() if cell[0] == 0} for row in rows]
+    assert spread_of_differences(one_seed).covers == "training seeds"
 
 
 def test_rows_without_repeats_are_not_tested() -> None:

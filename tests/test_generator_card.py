@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from photo_parts import photo_source, write_boxed_photos
+from photo_parts import photo_source, write_photos
 
 from factory.common.errors import UserError
 from train.generator.cli import main
@@ -63,14 +63,13 @@ def run(tmp_path_factory: pytest.TempPathFactory, _little_is_measured: None) -> 
     torch.set_num_threads(1)
     AcceleratorState._reset_state(reset_partial_state=True)
     folder = tmp_path_factory.mktemp("card")
-    photos = write_boxed_photos(folder / "photos")
+    photos = write_photos(folder / "photos")
     source = photo_source(
         photos,
         mirror=True,
         held_out=3,
         filtered=0.2,
         filters={"poster": 1},
-        boxes={"column": "head", "cuts": 2, "filtered": 0.5},
     )
     data = {"image_size": 32, "sources": [source.model_dump()]}
     config = Config.model_validate({**SETTINGS, "data": data})
@@ -95,11 +94,11 @@ def test_a_card_contains_measurements_and_notes_of_the_run(run: Path, tmp_path: 
     assert main([*asked, "--card", "--images-per-class", "4", "--threads", "1"]) == 0
     figures = json.loads((out / "figures.json").read_text(encoding="utf-8"))
     card = (pipeline / "README.md").read_text(encoding="utf-8")
-    shown = 100 * figures["photos"]["drawn_as_asked"]["2"]["top1"]
+    shown = 100 * figures["photos"]["prompt_accuracy"]["2"]["top1"]
     assert f"| photographs: prompt accuracy, guidance 2 | {shown:.1f} % |" in card
     assert "images of 2 classes of objects and places as photographs and in other domains" in card
     known = 100 * figures["photos"]["judge_on_filtered_held_out"]["poster"]
-    poster = 100 * figures["photos"]["drawn_as_asked_by_domain"]["poster"]
+    poster = 100 * figures["photos"]["prompt_accuracy_by_domain"]["poster"]
     assert f"| poster | {poster:.0f} % | {known:.0f} % |" in card
     assert "not comparable between runs" not in card, "there was one"
     assert "- ships look like cats\n" in card
@@ -108,12 +107,10 @@ def test_a_card_contains_measurements_and_notes_of_the_run(run: Path, tmp_path: 
     assert read_lineage(pipeline)[0].about_data == "Blocks of colour, public domain."
     assert "40 samples in" in card
     assert "on 1 CPU process in" in card
-    assert "- 26 captioned images (view ground), 70 % of the samples; 60 % of these samples" in card
-    assert "- Crops of these images, 30 % of the samples: 13 images cropped to their `head`" in card
-    photographs = 2 * (13 + 5) + 2 * 2 * 13
-    assert figures["memorisation"]["training"] == photographs, "cats and ships, crops of cats"
-    assert f"one of {photographs} training photographs (including mirrored and cropped" in card
-    assert "heads DIR_OR_HUB_ID PHOTOS --general-column general\n    torchrun" in card
+    assert "- 26 captioned images (view ground), 100 % of the samples; 60 % of these" in card
+    photographs = 2 * (13 + 5)
+    assert figures["memorisation"]["training"] == photographs, "cats and ships"
+    assert f"one of {photographs} training photographs (including mirrored copies)" in card
     assert _probes_in(card) == [
         f"{100 * float(probe):.1f} %" for k, probe in enumerate(_probes(run)) if k in PROBES_SHOWN
     ]
@@ -261,13 +258,6 @@ def test_the_command_names_the_settings_that_ship_only_where_they_were_used() ->
     printed = training_command(shipped.model_copy(update={"data": data}), samples=8)
     assert "--settings SETTINGS.yaml --data" in printed
     assert "--filter" not in printed, "it would be asked of the other source too"
-    columns = {"name_column": "label", "general_column": None, "image_column": "picture"}
-    printed = training_command(with_source(shipped, columns), samples=8)
-    heads = "heads DIR_OR_HUB_ID PHOTOS --image-column picture --name-column label\n"
-    assert heads in printed
-    captions = {"name_column": None, "general_column": None, "caption_column": "text"}
-    printed = training_command(with_source(shipped, captions), samples=8)
-    assert "heads DIR_OR_HUB_ID PHOTOS --name-column COLUMN\n" in printed
     fit = fit.model_copy(update={"start_from": "factory/embedded", "gap_every": 7})
     printed = training_command(shipped.model_copy(update={"fit": fit}), samples=8)
     assert "--settings train/generator/embedded.yaml --data" in printed, "lower rates of a start"

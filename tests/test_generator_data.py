@@ -158,19 +158,6 @@ def test_samples_are_shared_out_as_the_settings_say() -> None:
     assert share["pen"] == pytest.approx(0.2)
 
 
-def test_cut_outs_get_their_part_of_a_source_s_samples() -> None:
-    facts = [{"source": "0", "class": "cat"}] * 10 + [{"source": "0", "class": "ship"}] * 5
-    facts += [{"source": "0", "class": "cat", "cut": "yes"}] * 20
-    source = SourceConfig(
-        source="a", focus=("cat", "ship"), focus_share=1.0, boxes={"column": "head", "share": 0.4}
-    )
-    weights = sampling_weights(DataConfig(sources=(source,)), facts)
-    assert weights.sum() == pytest.approx(1)
-    assert weights[:10].sum() == pytest.approx(0.3)
-    assert weights[10:15].sum() == pytest.approx(0.3)
-    assert weights[15:].sum() == pytest.approx(0.4), "all of it for cats, the only class with boxes"
-
-
 def test_the_card_counts_a_class_of_several_sources_once() -> None:
     one = SourceConfig(source="a", focus=("cat", "dog"))
     other = SourceConfig(source="b", focus=("dog", "ship"))

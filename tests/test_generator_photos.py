@@ -6,20 +6,16 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pytest
-from photo_parts import photo_source, write_boxed_photos, write_photos
-from PIL import Image, ImageOps
+from photo_parts import photo_source, write_photos
 from pydantic import ValidationError
 
 from factory.common import image_bytes
 from factory.common.errors import UserError
 from train.generator.config import Config, DataConfig, SourceConfig, with_source
-from train.generator.images.boxes import check_box, cut_out
 from train.generator.images.captions import caption_named, make_captioner, with_article
 from train.generator.images.data_summary import data_lines
 from train.generator.images.filters import FILTERS, apply_filter
 from train.generator.images.sources import open_source
-
-LANCZOS = Image.Resampling.LANCZOS
 
 
 @pytest.fixture(scope="module")
@@ -78,143 +74,21 @@ def test_collections_made_before_filters_were_there_are_still_known() -> None:
     assert DataConfig(sources=(source,)).fingerprint() == "c31409f84a5ba53e"
 
 
-def boxes(**changes: object) -> dict[str, object]:
-    return {"column": "head"} | changes
-
-
-def test_cut_outs_follow_whole_images_a_little_different_each_time(tmp_path: Path) -> None:
-    folder = write_boxed_photos(tmp_path)
-    settings = {"mirror": True, "filtered": 0.5, "filters": {"sketch": 1}}
-    whole = open_source(photo_source(folder, **settings), image_size=32)
-    boxed = photo_source(folder, boxes=boxes(cuts=3, filtered=0.5), **settings)
-    source = open_source(boxed, image_size=32)
-    assert len(source) - len(whole) == 16 * 3 * 2 + 24, "16 cats, 3 cuts, mirrored; half filtered"
-    for index in (0, 40, len(whole) - 1):
-        assert np.array_equal(source.sample(index)[0], whole.sample(index)[0])
-        assert source.sample(index)[1] == whole.sample(index)[1]
-    cut = [source.sample(i) for i in range(len(whole), len(source))]
-    images, facts = zip(*cut, strict=True)
-    assert {(known["class"], known["cut"]) for known in facts} == {("cat", "yes")}
-    assert {image.shape for image in images} == {(32, 32, 3)}
-    assert facts[0] == facts[16] == facts[48]
-    assert not np.array_equal(images[0], images[16])
-    assert not np.array_equal(images[0][:, ::-1], images[48]), "cut out once more, then mirrored"
-    assert np.array_equal(images[0], open_source(boxed, image_size=32).sample(len(whole))[0])
-    assert facts[-1]["filter"] == "sketch"
-    assert len({image.tobytes() for image in images}) == len(images)
-
-
-def test_held_out_photographs_are_not_cut_out(tmp_path: Path) -> None:
-    folder = write_boxed_photos(tmp_path)
-    source = open_source(photo_source(folder, held_out=3, boxes=boxes()), image_size=64)
-    rows = datasets.load_dataset(str(folder), split="train")
-    cats = [i for i, name in enumerate(rows["name"]) if "cat" in name]
-    around = np.stack([np.asarray(rows[i]["image"], float)[4:40, 14:50] for i in cats])
-    cut = [source.sample(i)[0] for i in range(len(source)) if "cut" in source.sample(i)[1]]
-    nearest = []
-    for image in cut:
-        # A cut of 24 pixels was enlarged to 64: made small again, it lies somewhere around its box.
-        small = np.asarray(Image.fromarray(image).resize((24, 24), Image.Resampling.BOX), float)
-        offsets = [(y, x) for y in range(2, 11) for x in range(2, 11)]
-        far = [
-            min(np.abs(one[y : y + 24, x : x + 24] - small).mean() for y, x in offsets)
-            for one in around
-        ]
-        nearest.append(int(np.argmin(far)))
-        assert np.sort(far)[1] > 1.05 * min(far), "one of them is much nearer than all others"
-    assert len(set(nearest)) == len(cut) == 13
-    squares = [np.asarray(ImageOps.fit(rows[i]["image"], (64, 64), LANCZOS)) for i in cats]
-    kept_out = {image.tobytes() for image, name in source.held_out() if name == "cat"}
-    assert len(kept_out) == 3
-    assert {i for i, one in enumerate(squares) if one.tobytes() in kept_out} == (
-        set(range(len(cats))) - set(nearest)
-    )
-
-
-def test_cut_outs_are_reported(tmp_path: Path) -> None:
-    folder = write_boxed_photos(tmp_path)
-    generated = {"filtered": 0.25, "filters": {"sketch": 1}}
-    settings = photo_source(folder, boxes=boxes(cuts=3, share=0.4, filtered=0.5), **generated)
+def test_copies_are_described(photos: Path) -> None:
+    settings = photo_source(photos, mirror=True, filtered=0.25, filters={"sketch": 1})
     source = open_source(settings, image_size=32)
     facts = [{**source.sample(i)[1], "source": "0"} for i in range(len(source))]
-    everything, whole, cut = data_lines(Config(data=DataConfig(sources=(settings,))), facts)
-    assert everything == ("112 images in total, including mirrored, filtered and cropped copies.")
-    assert whole == (
-        "32 captioned images (view ground), 60 % of the samples; 60 % of these samples show cat, "
-        "ship, in equal parts; filtered copies per image: 0.25."
-    )
-    assert cut == (
-        "Crops of these images, 40 % of the samples: 16 images cropped to their `head`, "
-        "3 slightly different crops each; all of these samples show cat, in equal parts; "
-        "filtered copies per crop: 0.5."
-    ), "no ship has a box"
+    assert data_lines(Config(data=DataConfig(sources=(settings,))), facts) == [
+        "72 images in total, including mirrored and filtered copies.",
+        "32 captioned images (view ground), 100 % of the samples; 60 % of these samples show cat, "
+        "ship, in equal parts; filtered copies per image: 0.25.",
+    ]
 
 
-def test_a_box_keeps_its_shape_and_its_place() -> None:
-    pixels = np.zeros((60, 80, 3), np.uint8)
-    pixels[20:40, 30:50] = 255
-    for seed in range(5):
-        cut = cut_out(pixels, (30, 20, 50, 40), size=32, rng=np.random.default_rng(seed))
-        assert cut.mean() > 200
-    wide = cut_out(pixels, (20, 20, 60, 40), size=40, rng=np.random.default_rng(0))
-    assert 14 < (wide.mean(axis=2) > 128).sum(axis=1).max() < 26, "square about its middle"
-    beyond = cut_out(pixels, (-90, -90, 100, 100), size=32, rng=np.random.default_rng(0))
-    assert beyond.shape == (32, 32, 3)
-
-
-def test_invalid_boxes_are_refused(tmp_path: Path) -> None:
-    folder = write_boxed_photos(tmp_path)
-    with pytest.raises(UserError, match=r"no column box; it has .*head.*`.* heads` writes boxes"):
-        open_source(photo_source(folder, boxes=boxes(column="box")), image_size=32)
-    with pytest.raises(
-        UserError, match=r"general, row 0 of those that .* is not a box; expected left, top"
-    ):
-        open_source(photo_source(folder, boxes=boxes(column="general")), image_size=32)
-    with pytest.raises(UserError, match="no row has a box in head"):
-        open_source(photo_source(folder, boxes=boxes(), row_filter='name == "ship"'), image_size=32)
-    with pytest.raises(ValidationError, match="digits are rendered and have no boxes"):
-        SourceConfig(boxes=boxes())
-    for number in (-0.5, float("nan"), float("inf")):
-        with pytest.raises(ValidationError, match=r"boxes\.filtered"):
-            photo_source(folder, boxes=boxes(filtered=number))
-
-
-def test_a_box_beside_its_image_is_reported_when_it_is_used(tmp_path: Path) -> None:
-    inside = open_source(
-        photo_source(write_boxed_photos(tmp_path / "a", box=(48, 10, 60, 20)), boxes=boxes()),
-        image_size=32,
-    )
-    inside.sample(32)
-    below = open_source(
-        photo_source(write_boxed_photos(tmp_path / "b", box=(10, 48, 20, 60)), boxes=boxes()),
-        image_size=32,
-    )
-    below.sample(0)
-    facts_of_it = r"head, row 0 of those .* has its centre outside the image \(58 x 48\)"
-    with pytest.raises(UserError, match=facts_of_it):
-        below.sample(32)
-
-
-def test_values_that_are_no_boxes_are_refused() -> None:
-    check_box((0, 0, 330, 4), where="x")
-    check_box([-10, 4.5, 20, 30], (80, 60), where="x")
-    check_box((-90, -90, 100, 100), (80, 60), where="x")
-    for box, found in {
-        (0, 0, 1): "is not a box",
-        (0, 0, float("nan"), 4): "is not a box",
-        (0, 0, 10**400, 4): "is not a box",
-        (False, 0, 9, 9): "is not a box",
-        (3, 3, 3, 9): "is smaller than 2 pixels",
-        (9, 9, 3, 3): "is smaller than 2 pixels",
-        (0.1, 0.1, 0.5, 0.5): "is smaller than 2 pixels",
-        (0, 0, 330, 4): r"is more than 4 times as large as the image \(80 x 60\)",
-        (300, 30, 310, 40): r"has its centre outside the image \(80 x 60\)",
-    }.items():
-        with pytest.raises(UserError, match=f"^x: .* {found}; expected left, top, right, bottom"):
-            check_box(list(box), (80, 60), where="x")
-    for box in ("abcd", None, {"left": 1}, [[1, 2, 3, 4]]):
-        with pytest.raises(UserError, match="is not a box"):
-            check_box(box, where="x")
+def test_settings_of_runs_without_boxes_are_still_read() -> None:
+    assert SourceConfig.model_validate({"boxes": None}) == SourceConfig()
+    with pytest.raises(ValidationError, match="crops of `boxes` are no longer supported"):
+        SourceConfig.model_validate({"boxes": {"column": "head"}})
 
 
 def test_invalid_sources_are_refused(photos: Path, tmp_path: Path) -> None:

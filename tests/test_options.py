@@ -115,7 +115,7 @@ def test_lists_are_repeated_and_ids_have_one_form() -> None:
 def test_commands_that_report_numbers_have_json() -> None:
     quiet = {"factory card", "factory recipes pull", "factory recipes show", "factory new"} | {
         "factory preview",
-        *(f"{generator_parser().prog} {word}" for word in ("fit", "export", "evaluate", "heads")),
+        *(f"{generator_parser().prog} {word}" for word in ("fit", "export", "evaluate")),
         f"{generator_parser().prog} digits",
     }
     assert {command for command, _ in commands() if command not in options()["--json"]} == quiet

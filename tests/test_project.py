@@ -20,7 +20,6 @@ ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 OURS = ("factory", "train", "eval")
 DISTRIBUTIONS = {
-    "cv2": "opencv-python-headless",
     "PIL": "pillow",
     "pillow_heif": "pillow-heif",
     "pydantic_core": "pydantic",

@@ -32,7 +32,7 @@ class MiddleOfEpoch:
     Attributes:
         sums: Results of `train.scores.sums_of` of its steps, shape (processes, steps, 3).
         seconds: Time that they took.
-        generators: Of each process, the states of the generators after them, by device.
+        generators: States of the random generators after these steps, per process, by device.
     """
 
     sums: Tensor

@@ -22,13 +22,7 @@ _NAMES = {"train": "training", "val": "held out", "lr": "learning rate"}
 
 
 def draw_curves(out: Path, rows: Sequence[Mapping[str, Any]], *, best_epoch: int) -> None:
-    """Write `curves.png` into a run folder.
-
-    Args:
-        out: The run folder.
-        rows: One mapping per epoch, as in `metrics.csv`.
-        best_epoch: Marked by a line.
-    """
+    """Write `curves.png` into a run folder."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

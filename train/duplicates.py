@@ -23,13 +23,6 @@ def report_duplicates(
 ) -> int:
     """Warn about held-out images that are also training images, pixel by pixel.
 
-    Args:
-        digests: Hash of each image.
-        labels: Shape (N,), or (N, classes) of several labels per image.
-        train_rows: Rows to train on.
-        val_rows: Rows held out.
-        note: Receives the warning.
-
     Returns:
         Number of such held-out images.
     """

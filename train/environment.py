@@ -41,10 +41,6 @@ def accelerate_options(options: TrainOptions) -> dict[str, Any]:
 def join_launch(device: str = "auto", **options: Any) -> Accelerator:
     """Join the processes of the launch.
 
-    Args:
-        device: `auto`, or a device type; `cpu` avoids the GPUs.
-        options: Arguments of `accelerate.Accelerator`.
-
     Raises:
         UserError: The launch's variables are contradictory, or it requests something unsupported.
     """
@@ -77,13 +73,7 @@ def join_launch(device: str = "auto", **options: Any) -> Accelerator:
 
 
 def current_environment(accelerator: Accelerator, *, threads: int, from_epoch: int) -> Environment:
-    """Describe the environment of this launch.
-
-    Args:
-        accelerator: Source of device, precision and number of processes.
-        threads: CPU threads per process.
-        from_epoch: First epoch of this launch, from 1.
-    """
+    """Describe the environment of this launch."""
     kind = accelerator.device.type
     precision = str(accelerator.mixed_precision)
     return Environment(

@@ -16,8 +16,8 @@ def freeze_body(model: nn.Module) -> None:
     head = _head_of(model)
     if not any(True for _ in head.parameters()):
         raise UserError(
-            "--head-only: the last layer of this model has no parameters; remove it, or choose "
-            "another --model"
+            "--head-only: the last layer of this model has no parameters; omit the option, or "
+            "choose another --model"
         )
     model.requires_grad_(False)
     head.requires_grad_(True)

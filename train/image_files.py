@@ -271,7 +271,7 @@ def make_store(
     device: torch.device,
     workers: int,
 ) -> PixelStore:
-    """Return what hands out the images of a run; see `PixelsFromFiles`."""
+    """Return the source of a run's images; see `PixelsFromFiles`."""
     if isinstance(data, LabelledFiles):
         return PixelsFromFiles(data, values, seed=seed, device=device, workers=workers)
     return PixelsInMemory(data, device)

@@ -30,12 +30,6 @@ class Inputs:
     ) -> None:
         """Check timm's policy.
 
-        Args:
-            values: Of the run.
-            seed: Of the run.
-            device: Of the model.
-            cropped: The pixels are random crops already.
-
         Raises:
             UserError: timm has no such policy.
         """

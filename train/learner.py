@@ -104,10 +104,6 @@ class Learner:
     def require_finite(self, *, place: str, kept: str) -> None:
         """Check that the weights are finite, before they are written.
 
-        Args:
-            place: Epoch and step, for the message.
-            kept: Where the last good weights are, for the message.
-
         Raises:
             Failure: They are not.
         """

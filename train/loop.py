@@ -67,17 +67,6 @@ class Trainer:
     ) -> None:
         """Prepare the model, and resume from the checkpoint in `out` if there is one.
 
-        Args:
-            model: As it is before the first step.
-            data: Images and labels.
-            config: The run.
-            accelerator: The processes.
-            out: The run folder.
-            teacher: Its probabilities are learnt too.
-            check_folder: Called before an epoch is written.
-            recovery_interval: Steps between checkpoints within an epoch, or None.
-            workers: Processes that read images from files.
-
         Raises:
             UserError: Batches too small, or a checkpoint that cannot be read.
         """

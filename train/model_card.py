@@ -21,10 +21,6 @@ SCORES = "scores-*.json"
 def card_text(out: Path, *, repo_id: str) -> str:
     """Return the card of a run, `README.md`.
 
-    Args:
-        out: A finished run folder. Scores of other weights are left out.
-        repo_id: Repository that the model is published to.
-
     Raises:
         UserError: A file of the run cannot be read.
     """

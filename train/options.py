@@ -1,4 +1,4 @@
-"""What a training is asked to do, and what it reports."""
+"""Options of a training, and its report."""
 
 from __future__ import annotations
 

@@ -234,4 +234,4 @@ def _add_training_options(group: argparse._ArgumentGroup) -> None:
         help="override a value of the preset's augmentation, e.g. rotation=10 or crop_scale=0.5,1; "
         "`none` disables augmentation; may be repeated",
     )
-    add("--no-flip", action="store_true", help="never mirror images (digits, letters)")
+    add("--no-flip", action="store_true", help="never mirror images, e.g. of digits or letters")

@@ -23,7 +23,7 @@ _RECENT = 50
 
 
 class Records:
-    """What a run has reached so far.
+    """Results of a run so far.
 
     Attributes:
         checkpoint: From which the run resumes, or None.
@@ -43,12 +43,6 @@ class Records:
         check_folder: Callable[[], None] | None = None,
     ) -> None:
         """Read the checkpoint in `out`, if there is one.
-
-        Args:
-            out: The run folder.
-            config: The run.
-            writes: Whether this process writes files.
-            check_folder: Called before anything is written.
 
         Raises:
             UserError: It cannot be read, or its weights are missing.

@@ -60,13 +60,6 @@ def total_of(parts: Sequence[Tensor]) -> NDArray[np.float64]:
 def check_finite(parts: list[Tensor], *, epoch: int, first: int, lr: float, kept: str) -> None:
     """Check that the losses of some steps are finite.
 
-    Args:
-        parts: Results of `sums_of`, one per step.
-        epoch: From 0.
-        first: Number of the first of these steps within the epoch, from 0.
-        lr: The learning rate, for the message.
-        kept: Where the last good weights are, for the message.
-
     Raises:
         Failure: A loss is not finite; the message names epoch and step, both from 1.
     """

@@ -19,46 +19,18 @@ Rgb = tuple[float, float, float]
 
 
 class Hyperparameters(Frozen):
-    """Training settings; a preset is one set of values.
+    """Training settings; a preset is one set of values. None: the library's default, or none.
+
+    Fields that are not listed are described by their options (`train.preset_options`).
 
     Attributes:
-        epochs: Passes over the training part.
-        batch_size: Images per step over all processes.
         accumulate: Number of parts in which a process computes its share of a batch. Their
             gradients are added up, which saves memory; batch norm sees one part at a time.
-        opt: timm's name of the optimiser.
-        momentum: Of optimisers that have one; None: timm's default, 0.9.
-        opt_betas: Coefficients of its running averages; None: its own.
-        opt_eps: Its epsilon; None: its own.
-        layer_decay: Factor of the learning rate from each layer to the one below, or None.
-        lr: Peak learning rate.
-        weight_decay: Weight decay; decoupled from the gradient in AdamW.
         decay_all: Decay biases and norms as well, or weight matrices only.
         schedule: `cosine` anneals to `min_lr` after the warm-up, `constant` stays; the others are
             timm's.
-        min_lr: Smallest learning rate of a schedule that falls to it.
-        decay_epochs: Epochs between the steps of `step`.
-        decay_milestones: Epochs after the warm-up at which `multistep` lowers the rate.
-        decay_rate: Factor of each step of `step` and `multistep`; the power of `poly`.
         schedule_every: The learning rate changes after every `step`, or after every `epoch` only.
         warmup_epochs: Epochs of linear warm-up; may be a fraction with `schedule_every=step`.
-        label_smoothing: Label smoothing: probability mass taken from the true class.
-        bce_loss: Binary cross-entropy of each class instead of cross-entropy.
-        bce_target_thresh: With it, targets above this value are 1 and others 0; None keeps them.
-        bce_sum: With it, sum the loss over classes instead of their mean.
-        focal_gamma: Sigmoid focal loss with this exponent instead of cross-entropy, or None.
-        mixup: Alpha of mixup, 0 for none.
-        cutmix: Alpha of CutMix, 0 for none.
-        mixup_prob: Probability that a batch (or image) is mixed.
-        mixup_switch_prob: Probability of CutMix where both are on.
-        mixup_mode: Mix a whole `batch` alike, or each image (`elem`) in its own proportion.
-        mixup_off_epoch: Number of epochs after which images are no longer mixed; 0 for never.
-        distill_weight: Part of the loss that is the divergence from a teacher's probabilities.
-        distill_temperature: Divides the logits of both; above 1 it evens out the probabilities.
-        model_ema: Average the weights over steps; the average is scored and saved.
-        model_ema_decay: Weight of the average before a step.
-        model_ema_warmup: Begin with a smaller decay.
-        clip_grad_norm: Maximum gradient norm, or None.
         image_size: Height and width in pixels; None: the size of the dataset's first image.
         val_fraction: Fraction of each class held out to select the best epoch.
             0 holds out nothing and keeps the last epoch.
@@ -74,12 +46,10 @@ class Hyperparameters(Frozen):
         test_crop: Fraction of each side that the central crop keeps when scoring.
         fit: Treatment of images that are not square: their centre is cropped, they get borders
             in the colour of the mean, or they are squashed, as all were in runs that do not say.
-        resample: Filter that resizes images.
         mean: Subtracted from RGB in 0 to 1; None is ImageNet's, or a pretrained model's own.
         std: Divides after that; None as for `mean`.
         initialisation: Initial weights of a model that is not pretrained: `timm`'s own, or
             `torchvision`'s for MobileNetV3.
-        augmentation: Random changes of training images.
     """
 
     epochs: Annotated[int, Field(ge=1)]

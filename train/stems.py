@@ -22,13 +22,6 @@ def own_stem(
 ) -> str:
     """Return the stem to use: pretrained weights belong to a stem of their own.
 
-    Args:
-        stem: Of the preset or the user.
-        pretrained: The model starts from pretrained weights.
-        preset: Its name, for the message.
-        asked: The user chose the stem.
-        note: Receives a line if the preset's stem is not used.
-
     Raises:
         UserError: The user chose another stem for pretrained weights.
     """
@@ -63,10 +56,6 @@ def has_stem(model: str) -> bool:
 
 def with_small_stem(model: str, model_args: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return the name and arguments that create a model with a stem for small images.
-
-    Args:
-        model: timm's name.
-        model_args: Arguments of `timm.create_model`.
 
     Raises:
         UserError: The model has no such stem, or the user chose another patch size.

@@ -39,7 +39,7 @@ def check_weights_file(path: Path) -> str:
 def load_weights(model: nn.Module, path: Path, *, name: str) -> None:
     """Load a checkpoint into all layers but the last, which stays as it is.
 
-    The last layer of a checkpoint is of other classes, or of an unknown order of them.
+    A checkpoint does not name its classes, so its last layer cannot be used.
 
     Args:
         model: A timm model, changed in place.

@@ -1,7 +1,7 @@
 """Differences of rows to the base row, with intervals.
 
-Rows with predictions are compared image by image, over the same draws and training seeds, as in a
-study (`eval.study.statistics`).
+Rows with predictions are compared image by image, over the same image seeds and training seeds, as
+in a study (`eval.study.statistics`).
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ class Difference:
         return self.low is not None and self.high is not None and self.low * self.high > 0
 
 
-def _cells_of(group: Sequence[Run], draws: Sequence[str]) -> Cells:
-    """Return which images each run classifies correctly, by draw and training seed."""
+def _cells_of(group: Sequence[Run], sources: Sequence[str]) -> Cells:
+    """Return which images each run classifies correctly, by source and training seed."""
     found: dict[Cell, np.ndarray[tuple[int], np.dtype[np.float64]]] = {}
     for run in group:
         table = run.predictions
         if table is not None:
             right = table["correct"].to_numpy(zero_copy_only=False)
-            found[draws.index(run.source), run.seed] = np.asarray(right, dtype=np.float64)
+            found[sources.index(run.source), run.seed] = np.asarray(right, dtype=np.float64)
     return found
 
 
@@ -79,8 +79,8 @@ def differences(
         shares: Rows whose images are also those of other rows; they vary less than others, so
             their spread is not used.
     """
-    draws = _draws(own)
-    cells = {row: _cells_of(group, draws) for row, group in own.items()}
+    sources = _sources(own)
+    cells = {row: _cells_of(group, sources) for row, group in own.items()}
     paired = {
         row: found
         for row, found in cells.items()
@@ -99,7 +99,7 @@ def differences(
     return _corrected(compared)
 
 
-def _draws(own: Mapping[str, Sequence[Run]]) -> list[str]:
+def _sources(own: Mapping[str, Sequence[Run]]) -> list[str]:
     """Return the places of the training data, numbered alike in all rows.
 
     A row on other data, such as real images, has a place of its own and is not paired.
@@ -108,11 +108,11 @@ def _draws(own: Mapping[str, Sequence[Run]]) -> list[str]:
 
 
 def _one_grid(rows: Sequence[Cells]) -> list[Cells]:
-    """Return the rows with every seed of every draw, those with the most runs; maybe none."""
+    """Return the rows with every seed of every source, those with the most runs; maybe none."""
     whole = [
         row
         for row in rows
-        if set(row) == set(product({draw for draw, _ in row}, {seed for _, seed in row}))
+        if set(row) == set(product({source for source, _ in row}, {seed for _, seed in row}))
     ]
     return [row for row in whole if set(row) == set(max(whole, key=len))]
 

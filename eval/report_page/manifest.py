@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from factory.common.dataset_files import MANIFEST, check_files
-from factory.common.errors import Fault, UserError
+from factory.common.errors import UserError
+from factory.common.frozen import invalid_values
 from factory.common.program import command
 from factory.common.untrusted_files import read_json
 from factory.data.columns import CONFIG_NAME
@@ -98,7 +99,4 @@ def read_manifest(out: Path) -> Manifest:
     try:
         return Manifest.model_validate(read_json(path))
     except ValidationError as error:
-        raise UserError(
-            Fault(problem["msg"], file=str(path), key=".".join(map(str, problem["loc"])))
-            for problem in error.errors()
-        ) from None
+        raise UserError(invalid_values(error, path)) from None

@@ -59,7 +59,7 @@ class Run:
 
     @property
     def source(self) -> str:
-        """References of the training data; every draw of a dataset has its own."""
+        """References of the training data; every image seed of a dataset has its own."""
         sources = self.data.get("sources") or [self.data]
         return ", ".join(str(one.get("reference", "")) for one in sources)
 

@@ -13,8 +13,8 @@ def costs_text(plan: Plan) -> str:
 def costs(plan: Plan) -> list[dict[str, Any]]:
     """Return the cost of generating the study's images, for each dataset.
 
-    A config that several rows use is generated once per draw, and counts once. `seconds` is None
-    without a known speed of the model.
+    A config that several rows use is generated once per image seed, and counts once. `seconds` is
+    None without a known speed of the model.
     """
     return [_cost(plan, name) for name in plan.spec.sets]
 
@@ -34,19 +34,19 @@ def _line(cost: dict[str, Any]) -> str:
 def _cost(plan: Plan, name: str) -> dict[str, Any]:
     spec, one, settings = plan.spec, plan.spec.sets[name], plan.settings[name]
     generated = {
-        (plan.folder(name, row, draw), config): part
+        (plan.folder(name, row, image_seed), config): part
         for row in one.rows
-        for draw in one.draws_of(row)
+        for image_seed in one.image_seeds_of(row)
         for config, part in settings[row].parts.items()
     }.values()
     images, calls = (sum(getattr(part, key) for part in generated) for key in ("images", "calls"))
     seconds = [part.seconds for part in generated if part.seconds is not None]
-    draws = sum(len(one.draws_of(row)) for row in one.rows)
+    generations = sum(len(one.image_seeds_of(row)) for row in one.rows)
     return {
         "dataset": name,
         "images": images,
         "calls": calls,
         "seconds": sum(seconds) if len(seconds) == len(generated) else None,
         "device": settings[one.rows[0]].device,
-        "trainings": (draws + bool(one.reference)) * len(spec.models) * len(spec.seeds),
+        "trainings": (generations + bool(one.reference)) * len(spec.models) * len(spec.seeds),
     }

@@ -19,13 +19,7 @@ _DESCRIBED = {
 def texts_of(
     plan: Plan, runs: Sequence[Run], scores: Mapping[str, Sequence[Scores]]
 ) -> tuple[str, dict[str, str]]:
-    """Return the study's limits, and the note of each dataset; a reason in place of omitted ones.
-
-    Args:
-        plan: The study.
-        runs: All its trainings.
-        scores: The standard scores of each dataset's runs, in their order.
-    """
+    """Return the study's limits and each dataset's note; a reason in place of omitted ones."""
     sets = plan.spec.sets
     reasons = {
         name: _omission(sets[name].describes, _used(plan, name, runs, scores[name]))
@@ -59,12 +53,7 @@ def _used(
 
 
 def _omission(described: Described, found: Mapping[str, Sequence[str]]) -> str:
-    """Return why a dataset's note is about other images or weights; empty if it is about these.
-
-    Args:
-        described: What the note is about.
-        found: By the same keys: hashes of what was used.
-    """
+    """Return why a dataset's note is about other images or weights; empty if it is about these."""
     for key, what in _DESCRIBED.items():
         wanted = getattr(described, key)
         other = [one[:16] for one in found[key] if wanted and not one.startswith(wanted)]

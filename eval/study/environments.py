@@ -14,12 +14,7 @@ from eval.scores_file import Scores
 def all_versions(
     scores: Sequence[Scores], manifests: Sequence[Mapping[str, Any]]
 ) -> dict[str, list[str]]:
-    """Return all versions of each library, sorted by name; of one library in order of use.
-
-    Args:
-        scores: Of all runs.
-        manifests: Of all datasets.
-    """
+    """Return all versions of each library, sorted by name; of one library in order of use."""
     builds = [one for manifest in manifests for one in manifest.get("versions") or ()]
     trainings = [one.get("versions") or {} for one in _environments(scores)]
     found: dict[str, list[str]] = {}
@@ -32,7 +27,7 @@ def all_versions(
 def all_devices(
     scores: Sequence[Scores], manifests: Sequence[Mapping[str, Any]]
 ) -> dict[str, list[str]]:
-    """Return the devices that generated images, trained and scored; arguments: `all_versions`."""
+    """Return the devices that generated images, trained and scored."""
     environments = _environments(scores)
     return {
         "generating": _distinct(manifest.get("device") for manifest in manifests),

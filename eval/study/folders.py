@@ -12,16 +12,18 @@ from eval.study.steps import Step
 
 @dataclass(frozen=True)
 class Run:
-    """One training run: dataset, row, draw, model, seed and folder.
+    """One training run.
 
-    A draw is one generation of all images of a row; `draw` is its base seed, and 0 for the
-    reference row, whose images are real.
+    Attributes:
+        image_seed: Base seed that its images were generated with; 0 for the reference row, whose
+            images are real.
+        seed: Training seed.
     """
 
     set_name: str
     row: str
     model: str
-    draw: int
+    image_seed: int
     seed: int
     folder: Path
     step: Step
@@ -34,13 +36,13 @@ class Folders:
         """Store the arguments; nothing is read or written yet."""
         self.spec, self.out = spec, out
 
-    def folder(self, name: str, row: str, draw: int) -> Path:
-        """Return the dataset directory of one draw of a row.
+    def folder(self, name: str, row: str, image_seed: int) -> Path:
+        """Return the dataset directory of a row's images of one seed.
 
-        Rows without changes share a directory per draw, so that unions find their members.
+        Rows without changes share a directory per image seed, so that unions find their members.
         """
         own = f"-{row}" if self.spec.sets[name].row(row).set else ""
-        return self.out / "sets" / name / f"seed-{draw}{own}"
+        return self.out / "sets" / name / f"seed-{image_seed}{own}"
 
     def scores_path(self, run: Run, scoring: str | None = None) -> Path:
         """Return the scores file of a run."""
@@ -83,12 +85,12 @@ class Folders:
         return list(entry.get("shards", ()))
 
     def manifests(self, names: Sequence[str]) -> list[dict[str, Any]]:
-        """Return the manifests of some datasets' directories, of every draw."""
+        """Return the manifests of some datasets' directories, of every image seed."""
         folders = {
-            self.folder(name, row, draw): None
+            self.folder(name, row, image_seed): None
             for name in names
             for row in self.spec.sets[name].rows
-            for draw in self.spec.sets[name].draws_of(row)
+            for image_seed in self.spec.sets[name].image_seeds_of(row)
         }
         return [json.loads((one / "manifest.json").read_text("utf-8")) for one in folders]
 
@@ -97,9 +99,9 @@ class Folders:
         one = self.spec.sets[name]
         return set[str]().union(
             *(
-                self.revisions(self.folder(name, row, draw), one.row(row).config)
+                self.revisions(self.folder(name, row, image_seed), one.row(row).config)
                 for row in one.rows
-                for draw in one.draws_of(row)
+                for image_seed in one.image_seeds_of(row)
             )
         )
 

@@ -34,31 +34,31 @@ class Plan(Folders):
         self._hashes: dict[str, str] = {}
 
     def builds(self) -> list[Step]:
-        """Return a step per row and draw."""
+        """Return a step per row and image seed."""
         return [
-            self._build(name, row, draw)
+            self._build(name, row, image_seed)
             for name, one in self.spec.sets.items()
             for row in one.rows
-            for draw in one.draws_of(row)
+            for image_seed in one.image_seeds_of(row)
         ]
 
     def runs(self) -> list[Run]:
         """Return every training; the datasets must exist."""
         return [
-            self._run(name, row=row, model=model, draw=draw, seed=seed)
+            self._run(name, row=row, model=model, image_seed=image_seed, seed=seed)
             for name, one in self.spec.sets.items()
             for row in (*one.rows, *([REFERENCE] if one.reference else ()))
-            for draw in (one.draws_of(row) if row != REFERENCE else [0])
+            for image_seed in (one.image_seeds_of(row) if row != REFERENCE else [0])
             for model in self.spec.models
             for seed in self.spec.seeds
         ]
 
     def scores(self, runs: list[Run]) -> list[Step]:
-        """Return a step per row, draw and way of scoring, for datasets with real images."""
+        """Return a step per row, image seed and way of scoring, for datasets with real images."""
         groups: dict[tuple[str, str, int], list[Run]] = {}
         for run in runs:
             if self.spec.sets[run.set_name].real is not None:
-                groups.setdefault((run.set_name, run.row, run.draw), []).append(run)
+                groups.setdefault((run.set_name, run.row, run.image_seed), []).append(run)
         return [
             self._score(group, scoring)
             for group in groups.values()
@@ -66,14 +66,14 @@ class Plan(Folders):
         ]
 
     def scorings_of(self, run: Run) -> Sequence[ScoringName]:
-        """Return the additional ways of scoring of a run; only a dataset's first draw has any."""
+        """Return the additional ways of scoring of a run; only the first image seed has any."""
         if run.row == REFERENCE:
             return self.spec.scorings
-        first = self.spec.sets[run.set_name].draws_of(run.row)[0]
-        return self.spec.scorings if run.draw == first else ()
+        first = self.spec.sets[run.set_name].image_seeds_of(run.row)[0]
+        return self.spec.scorings if run.image_seed == first else ()
 
     def gaps(self, runs: list[Run]) -> list[Step]:
-        """Return a step per row with real images: measure the gap of its first draw."""
+        """Return a step per row with real images: measure the gap of its first image seed."""
         return [
             self._gap(name, row, features=self.features(name, runs))
             for name, one in self.spec.sets.items()
@@ -82,7 +82,7 @@ class Plan(Folders):
         ]
 
     def fidelities(self, runs: list[Run]) -> list[Step]:
-        """Return a step per row: score its first draw with a classifier trained on real images."""
+        """Return a step per row: score its images with a classifier trained on real ones."""
         found = []
         for name, one in self.spec.sets.items():
             judge = next((r for r in runs if (r.set_name, r.row) == (name, REFERENCE)), None)
@@ -106,11 +106,11 @@ class Plan(Folders):
         known_real = [run for run in own if run.row == REFERENCE]
         return str((known_real or own)[0].folder)
 
-    def _build(self, name: str, row: str, draw: int) -> Step:
-        one, folder = self.spec.sets[name].row(row), self.folder(name, row, draw)
+    def _build(self, name: str, row: str, image_seed: int) -> Step:
+        one, folder = self.spec.sets[name].row(row), self.folder(name, row, image_seed)
         command = (
             *("factory", "build", one.recipe, str(folder), *recipe_options(self.spec, name, row)),
-            *("--set", f"sampling.seed={draw}", "--quiet", *self.spec.sets[name].build),
+            *("--set", f"sampling.seed={image_seed}", "--quiet", *self.spec.sets[name].build),
         )
 
         def outputs() -> list[Path]:
@@ -120,12 +120,12 @@ class Plan(Folders):
 
         model = embedded_revision() if self.spec.model == EMBEDDED_ID else None
         inputs = (self.settings[name][row].digest, model or self.spec.model or "")
-        label = f"build/{name}/{row}-seed-{draw}"
+        label = f"build/{name}/{row}-seed-{image_seed}"
         return Step(label, command, inputs, outputs, self._processes, grows=True)
 
-    def _run(self, name: str, *, row: str, model: str, draw: int, seed: int) -> Run:
+    def _run(self, name: str, *, row: str, model: str, image_seed: int, seed: int) -> Run:
         spec, one = self.spec, self.spec.sets[name]
-        source, inputs, chosen = self._training_data(name, row, draw)
+        source, inputs, chosen = self._training_data(name, row, image_seed)
         keep = min(spec.keep_every, spec.epochs or spec.keep_every)
         arguments = [
             *("train", source.dataset, *chosen, "--model", model, "--seed", str(seed)),
@@ -134,7 +134,7 @@ class Plan(Folders):
             *(("--keep-every", str(keep)) if _wants_epochs(spec) else ()),
             *one.train,
         ]
-        label = f"{name}/{row.replace(' ', '-')}/{model}-d{draw}-s{seed}"
+        label = f"{name}/{row.replace(' ', '-')}/{model}-d{image_seed}-s{seed}"
         # Another dataset or other options are another run with another folder.
         key = hashlib.sha256(json.dumps([arguments, inputs]).encode()).hexdigest()[:8]
         folder = self.out / "runs" / f"{label}-{key}"
@@ -144,10 +144,10 @@ class Plan(Folders):
             inputs,
             lambda: [folder / "model.safetensors", folder / "config.yaml", folder / "metrics.csv"],
         )
-        return Run(name, row, model, draw, seed, folder, step)
+        return Run(name, row, model, image_seed, seed, folder, step)
 
     def _training_data(
-        self, name: str, row: str, draw: int
+        self, name: str, row: str, image_seed: int
     ) -> tuple[Source, tuple[str, ...], list[str]]:
         """Return a row's training images, their hashes, and the options that select them."""
         one = self.spec.sets[name]
@@ -159,7 +159,7 @@ class Plan(Folders):
                 (self._content(one.reference),),
                 [*one.reference.options(), *count],
             )
-        folder, config = self.folder(name, row, draw), one.row(row).config
+        folder, config = self.folder(name, row, image_seed), one.row(row).config
         source = Source(dataset=str(folder), config=config)
         shards = self.shards(folder, config)
         if not shards:
@@ -179,18 +179,18 @@ class Plan(Folders):
         paths = [self.scores_path(run, scoring) for run in runs]
         if scoring is None:
             paths += [self.predictions_path(run) for run in runs]
-        label = f"{name}/{runs[0].row.replace(' ', '-')}-d{runs[0].draw}-{how}"
+        label = f"{name}/{runs[0].row.replace(' ', '-')}-d{runs[0].image_seed}-{how}"
         inputs = (*weights, *self._real_inputs(name))
         return Step(f"score/{label}", command, inputs, lambda: paths, replaces=True)
 
-    def _first_draw(self, name: str, row: str) -> tuple[str, str, tuple[str, ...]]:
-        """Return directory, config and shard hashes of a row's first draw."""
+    def _first(self, name: str, row: str) -> tuple[str, str, tuple[str, ...]]:
+        """Return directory, config and shard hashes of a row's first image seed."""
         one = self.spec.sets[name]
-        folder, config = self.folder(name, row, one.draws_of(row)[0]), one.row(row).config
+        folder, config = self.folder(name, row, one.image_seeds_of(row)[0]), one.row(row).config
         return str(folder), config, tuple(one["sha256"] for one in self.shards(folder, config))
 
     def _gap(self, name: str, row: str, *, features: str) -> Step:
-        folder, (dataset, config, shards) = self.gap_folder(name, row), self._first_draw(name, row)
+        folder, (dataset, config, shards) = self.gap_folder(name, row), self._first(name, row)
         command = (
             *("eval", "gap", dataset, "--syn-config", config),
             *self._real_options(name, prefix="real-"),
@@ -202,7 +202,7 @@ class Plan(Folders):
         return Step(f"gap/{name}/{row}", command, inputs, lambda: [folder / "gap.json"])
 
     def _fidelity(self, name: str, row: str, judge: Run) -> Step:
-        path, (dataset, config, shards) = self.fidelity_path(name, row), self._first_draw(name, row)
+        path, (dataset, config, shards) = self.fidelity_path(name, row), self._first(name, row)
         command = (
             *("eval", "score", str(judge.folder), "--real", dataset),
             *("--config", config, "--split", "train", "--out", str(path)),
@@ -226,7 +226,7 @@ class Plan(Folders):
         )
 
     def _real_inputs(self, name: str) -> tuple[str, ...]:
-        """Return what a step reads of the test images: their contents, and the label map."""
+        """Return the inputs of a step that reads test images: their hash, and the label map."""
         real = self.real(name)
         labels = [json.dumps(real.labels, sort_keys=True)] if real.labels else []
         return (self._content(real), *labels)

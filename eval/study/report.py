@@ -39,13 +39,13 @@ def to_markdown(results: Results, *, command: str) -> str:
 _METHOD = """\
 Every interval is a 95 % interval. Those of differences add two sources of error:
 
-- Runs. A difference varies when images are generated again (draws: base seeds) and when models \
-are trained again (seeds). Rows are compared over the same draws and seeds, in an analysis of \
-variance of the runs' mean scores: the error is row x draw plus row x seed less the residual, or \
-the largest of them where this is smaller. Mean squares are pooled over the rows that share no \
-images with others, so rows with one draw use the spread of the rows with several. If a whole \
-study has one draw, the error is row x seed and says nothing about generating the images again; \
-with one run per row only the test images count, and nothing is tested.
+- Runs. A difference varies when images are generated again (image seeds) and when models are \
+trained again (training seeds). Rows are compared over the same seeds, in an analysis of variance \
+of the runs' mean scores: the error is row x image seed plus row x training seed less the \
+residual, or the largest of them where this is smaller. Mean squares are pooled over the rows that \
+share no images with others, so rows with one image seed use the spread of the rows with several. \
+If a whole study has one image seed, the error is row x training seed and says nothing about \
+generating the images again; with one run per row only the test images count, and nothing is tested.
 - Test images. The variance over test images of an image's mean difference, divided by their number.
 
 Degrees of freedom are Satterthwaite's. The p-values are corrected by Holm's method over all \
@@ -86,20 +86,21 @@ def _facts(one: SetResult, epochs: int | None) -> str:
 
 def _settings(one: SetResult) -> str:
     """Return the resolved settings of each row."""
-    lines = [["row", "prompt", "guidance", "steps", "scheduler", "kept at", "images", "draws"]]
+    header = ["row", "prompt", "guidance", "steps", "scheduler", "kept at", "images", "image seeds"]
+    lines = [header]
     for row in one.rows:
         if row.settings is None:
             lines.append([row.name, "", "", "", "", "", f"{row.images:,}", ""])
             continue
         found = row.settings
-        draws = ", ".join(map(str, row.draws))
+        image_seeds = ", ".join(map(str, row.image_seeds))
         lines.append(
             [
                 *(row.name, found.prompts(), found.guidance(), found.steps(), found.scheduler),
-                *(found.output(), f"{row.images:,}", draws),
+                *(found.output(), f"{row.images:,}", image_seeds),
             ]
         )
-    return f"{grid(lines)}\n\nDraws: base seeds; each generates all images of the row again."
+    return f"{grid(lines)}\n\nImage seeds: base seeds; each generates all images of the row again."
 
 
 def _scores(results: Results, one: SetResult) -> str:
@@ -111,8 +112,8 @@ def _scores(results: Results, one: SetResult) -> str:
     for name, top1 in one.zero_shot.items():
         lines.append([name, "", "", *(f"{top1:.2f}" for _ in results.models)])
     return (
-        f"{grid(lines)}\n\nMean ± standard deviation over the runs: draws times training seeds. "
-        "Rows share draws, seeds and test images: compare them by the intervals of their "
+        f"{grid(lines)}\n\nMean ± standard deviation over the runs: image seeds times training "
+        "seeds. Rows share seeds and test images: compare them by the intervals of their "
         "differences, not by these spreads."
     )
 
@@ -164,9 +165,9 @@ def _gaps(results: Results, name: str) -> str:
         return "Not measured."
     floor = "" if one.floor is None else f" Two halves of the real images: {_of(one.floor)}."
     note = (
-        f"First draw, in the space of `{results.features[name]}`. Accuracy of a classifier that "
-        f"distinguishes real from synthetic images; 0.5 is no difference.{floor} Spread: variance "
-        "of features within a class, 1 is that of the real images."
+        f"First image seed, in the space of `{results.features[name]}`. Accuracy of a classifier "
+        f"that distinguishes real from synthetic images; 0.5 is no difference.{floor} Spread: "
+        "variance of features within a class, 1 is that of the real images."
     )
     if judged:
         note += (
@@ -193,7 +194,7 @@ def _scorings(results: Results, one: SetResult) -> str:
     for scoring, gains in one.scorings.items():
         lines.append([scoring, *(f"{gains[model]:+.2f}" for model in results.models)])
     return (
-        f"{grid(lines)}\n\nMean points over the runs of the first draw, against the standard "
+        f"{grid(lines)}\n\nMean points over the runs of the first image seed, against the standard "
         "score of the same run."
     )
 
@@ -203,11 +204,11 @@ def _cost(results: Results, one: SetResult) -> str:
     lines = [header]
     for row in one.rows:
         cells = [_minutes(row.cells[model].train_seconds) for model in results.models]
-        count = row.generated * max(len(row.draws), 1)
+        count = row.generated * max(len(row.image_seeds), 1)
         lines.append([row.name, f"{count:,}", _minutes(row.build_seconds), *cells])
     return (
-        f"{grid(lines)}\n\nGenerating: all draws, start-up included. Training: mean of one run. "
-        "Members of a union are generated once."
+        f"{grid(lines)}\n\nGenerating: all image seeds, start-up included. Training: mean of one "
+        "run. Members of a union are generated once."
     )
 
 

@@ -9,7 +9,7 @@ class Cell(Frozen):
     """One row's scores with one model.
 
     Attributes:
-        top1: Score of each run, in per cent, sorted by draw, then by training seed.
+        top1: Score of each run, in per cent, sorted by image seed, then by training seed.
         mean: Mean over the runs.
         std: Sample standard deviation over the runs; None for one run.
         train_seconds: Mean training time of a run.
@@ -22,7 +22,7 @@ class Cell(Frozen):
 
 
 class Gap(Frozen):
-    """Distance of a row's first draw from the real images; `low` and `high` are 95 % intervals.
+    """Distance of a row's images of the first seed from the real ones, with 95 % intervals.
 
     Attributes:
         two_sample: Accuracy, low and high of a classifier that distinguishes real from synthetic
@@ -42,7 +42,7 @@ class Row(Frozen):
     name: str
     images: int
     generated: int
-    draws: list[int]
+    image_seeds: list[int]
     paper: float | None
     settings: RowSettings | None
     build_seconds: float | None

@@ -93,7 +93,7 @@ def _correct(plan: Plan, runs: Sequence[Run], model: str) -> dict[str, Runs]:
     for run in runs:
         if run.model == model:
             right = _read_correct(plan.predictions_path(run))
-            found.setdefault(run.row, {})[run.draw, run.seed] = right
+            found.setdefault(run.row, {})[run.image_seed, run.seed] = right
     return dict(found)
 
 
@@ -116,17 +116,18 @@ def _row(
 ) -> Row:
     one = plan.spec.sets[name]
     own = [run for run in runs if run.row == row]
-    draws = one.draws_of(row) if row != REFERENCE else []
-    taken = [seconds.get(f"build/{name}/{row}-seed-{draw}") for draw in draws]
-    entry = plan.entry(plan.folder(name, row, draws[0]), one.row(row).config) if draws else {}
+    image_seeds = one.image_seeds_of(row) if row != REFERENCE else []
+    taken = [seconds.get(f"build/{name}/{row}-seed-{image_seed}") for image_seed in image_seeds]
+    first = plan.folder(name, row, image_seeds[0]) if image_seeds else None
+    entry = plan.entry(first, one.row(row).config) if first else {}
     training = scores[own[0].folder].training or {}
     return Row(
         name=row,
         images=int((training.get("data") or {}).get("num_images", 0)),
         generated=int(entry["images"]) if entry.get("kind") == "set" else 0,
-        draws=draws,
+        image_seeds=image_seeds,
         paper=paper_score(one.paper, row),
-        settings=plan.settings[name][row] if draws else None,
+        settings=plan.settings[name][row] if image_seeds else None,
         build_seconds=None if None in taken or not taken else math.fsum(filter(None, taken)),
         cells={
             model: _cell([scores[run.folder] for run in own if run.model == model])
@@ -226,7 +227,7 @@ def _zero_shot(plan: Plan, name: str) -> dict[str, float]:
 
 
 def _commands(plan: Plan, name: str, run: Run) -> list[str]:
-    label = f"build/{name}/{run.row}-seed-{run.draw}"
+    label = f"build/{name}/{run.row}-seed-{run.image_seed}"
     builds = [step for step in plan.builds() if step.name == label]
     return [shown(step.command).replace(f"{plan.out}/", "OUT/") for step in [*builds, run.step]]
 

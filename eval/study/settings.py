@@ -169,13 +169,7 @@ def settings_of(text: str) -> RowSettings:
 
 
 def comparison_faults(name: str, one: SetSpec, found: Mapping[str, RowSettings]) -> list[Fault]:
-    """Return faults of a dataset's comparisons.
-
-    Args:
-        name: Name of the dataset in the study.
-        one: Spec of the dataset.
-        found: Settings by row.
-    """
+    """Return faults of a dataset's comparisons."""
     faults = []
     for pair in one.all_comparisons():
         row, other = found[pair.row].settings, found[pair.to].settings

@@ -15,7 +15,9 @@ from pydantic import (
     model_validator,
 )
 
-from factory.common.errors import Fault, UserError
+from factory.common.console import log
+from factory.common.errors import UserError
+from factory.common.frozen import invalid_values
 from factory.common.program import command
 from factory.common.untrusted_files import read_yaml
 
@@ -26,7 +28,7 @@ Setting = Literal[
 """Groups of recipe keys in which two rows can differ; see `eval.study.settings`."""
 Count = Annotated[int, Field(ge=1)]
 Hash = Annotated[str, Field(pattern="^[0-9a-f]{16,64}$")]
-Draws = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+Seeds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
 # Options that would override keys of the study, and its command line, unnoticed.
@@ -85,14 +87,14 @@ class RowSpec(_Frozen):
         name: Name of the row; default: the config's.
         differs: Settings in which the row must differ from the base row; no others may differ.
         set: Changes of the recipe by key, as for `--set`.
-        draws: Base seeds of the images; overrides the dataset's.
+        image_seeds: Base seeds of the images; override the dataset's.
     """
 
     recipe: str
     name: str | None = None
     differs: list[Setting] = []
     set: dict[str, Any] = {}
-    draws: Draws | None = None
+    image_seeds: Seeds | None = None
 
     @property
     def row(self) -> str:
@@ -147,7 +149,7 @@ class SetSpec(_Frozen):
         recipes: Recipes, one per row of the table; the first is the base row of the comparisons.
         comparisons: Further pairs of rows to compare.
         images_per_class: For every config that is not a union.
-        draws: Base seeds; the images of each row are generated once with each.
+        image_seeds: Base seeds; the images of each row are generated once with each.
         set: Changes of every recipe, by key.
         build: Further options of `factory build`.
         preset: Training preset; overrides the study's.
@@ -165,7 +167,7 @@ class SetSpec(_Frozen):
     recipes: Annotated[list[RowSpec], Field(min_length=1), BeforeValidator(_as_rows)]
     comparisons: list[Comparison] = []
     images_per_class: Count
-    draws: Draws = [0]
+    image_seeds: Seeds = [0]
     set: dict[str, Any] = {}
     build: list[str] = []
     preset: str | None = None
@@ -195,9 +197,9 @@ class SetSpec(_Frozen):
         """Return a row by its name."""
         return next(one for one in self.recipes if one.row == name)
 
-    def draws_of(self, name: str) -> list[int]:
+    def image_seeds_of(self, name: str) -> list[int]:
         """Return the base seeds of a row."""
-        return self.row(name).draws or self.draws
+        return self.row(name).image_seeds or self.image_seeds
 
     def all_comparisons(self) -> list[Comparison]:
         """Return every row against the base row, then the further pairs."""
@@ -219,7 +221,7 @@ class StudySpec(_Frozen):
         preset: Training preset.
         epochs: Number of epochs; overrides the preset's.
         keep_every: Interval of the epochs saved for `best-on-test`.
-        scorings: Ways of scoring besides the standard one, for each dataset's first draw.
+        scorings: Ways of scoring besides the standard one, for each dataset's first image seed.
         clip: CLIP models to score zero-shot beside the rows, by Hub id.
         features: Model or run whose features the gap is measured in; default: the first reference
             or base run.
@@ -231,7 +233,7 @@ class StudySpec(_Frozen):
     model: str | None = "embedded"
     set: dict[str, Any] = {}
     models: Annotated[list[str], Field(min_length=1)]
-    seeds: Draws
+    seeds: Seeds
     preset: str = "quick"
     epochs: Count | None = None
     keep_every: Count = 5
@@ -253,19 +255,19 @@ class StudySpec(_Frozen):
                     f"images the recipes' class names (`{command('label')}`)"
                 )
             for row in one.recipes:
-                extra = set(row.draws or ()) - set(one.draws)
-                if extra or len(set(one.draws)) < len(one.draws):
+                extra = set(row.image_seeds or ()) - set(one.image_seeds)
+                if extra or len(set(one.image_seeds)) < len(one.image_seeds):
                     raise ValueError(
-                        f"sets.{name}: draws of {row.row} must be distinct and among the "
-                        f"dataset's draws {one.draws}"
+                        f"sets.{name}: `image_seeds` of {row.row} must be distinct and among "
+                        f"the dataset's {one.image_seeds}"
                     )
             for pair in one.all_comparisons():
                 if {pair.row, pair.to} <= set(rows) and not (
-                    set(one.draws_of(pair.row)) & set(one.draws_of(pair.to))
+                    set(one.image_seeds_of(pair.row)) & set(one.image_seeds_of(pair.to))
                 ):
                     raise ValueError(
                         f"sets.{name}: {pair.row} and {pair.to} are compared, but have no common "
-                        "value in `draws`"
+                        "value in `image_seeds`"
                     )
             for pair in one.comparisons:
                 unknown = sorted({pair.row, pair.to} - set(rows))
@@ -300,35 +302,37 @@ def read_study(path: Path, changes: Mapping[str, Any] | None = None) -> StudySpe
     data = read_yaml(path)
     if not isinstance(data, dict):
         raise UserError(f"{path}: contains {type(data).__name__}, expected a mapping")
+    found = data.get("sets")
+    sets: dict[str, Any] = found if isinstance(found, dict) else {}
+    own = [one for one in sets.values() if isinstance(one, dict)]
+    _rename_draws(own, path)
+    if "preset" in (changes or {}):
+        for one in own:
+            one.pop("preset", None)
     for key, value in (changes or {}).items():
-        if key == "sets" and isinstance(data.get("sets"), dict):
-            _change_sets(data["sets"], value, path)
+        if key == "sets" and sets:
+            _change_sets(sets, value, path)
         else:
             data[key] = value
-    if "preset" in (changes or {}) and isinstance(data.get("sets"), dict):
-        for one in data["sets"].values():
-            if isinstance(one, dict):
-                one.pop("preset", None)
     try:
         return StudySpec.model_validate(data)
     except ValidationError as error:
-        raise UserError(
-            Fault(
-                problem["msg"].removeprefix("Value error, "),
-                file=str(path),
-                key=".".join(map(str, problem["loc"])) or None,
-            )
-            for problem in error.errors()
-        ) from None
+        raise UserError(invalid_values(error, path)) from None
+
+
+def _rename_draws(sets: list[dict[str, Any]], path: Path) -> None:
+    """Replace the old name of `image_seeds` in datasets and rows, with a hint."""
+    rows = [row for one in sets if isinstance(one.get("recipes"), list) for row in one["recipes"]]
+    parts = [one for one in (*sets, *rows) if isinstance(one, dict)]
+    old = [one for one in parts if "draws" in one and "image_seeds" not in one]
+    for one in old:
+        one["image_seeds"] = one.pop("draws")
+    if old:
+        log(f"{path}: draws is now called image_seeds")
 
 
 def without_conclusions(spec: StudySpec, options: str) -> StudySpec:
-    """Return a study without its texts, if options changed the results that they describe.
-
-    Args:
-        spec: The changed study.
-        options: The options that changed it, as typed.
-    """
+    """Return a study without its texts, if options changed the results that they describe."""
     if not (spec.limits or any(one.note for one in spec.sets.values())):
         return spec
     limits = (

@@ -1,12 +1,13 @@
-"""Differences of a study's rows, with intervals over test images, training seeds and draws.
+"""Differences of a study's rows, with intervals over test images, training seeds and image seeds.
 
-Every run scores the same test images. A run belongs to a draw (base seed of the generated images)
-and a training seed; every draw has the same training seeds. Rows are compared over the runs of the
-same draws and seeds, image by image. Two sources of error are added:
+Every run scores the same test images. A run has an image seed (base seed of the generated images)
+and a training seed; every image seed has the same training seeds. Rows are compared over the runs
+of the same seeds, image by image. Two sources of error are added:
 
-- runs: an analysis of variance of the runs' mean scores, rows by draws by seeds. Effects common to
-  all rows of a draw and seed cancel in a difference; its error is row x draw plus row x seed less
-  the residual. With one draw it is row x seed, which does not include the variation of generating.
+- runs: an analysis of variance of the runs' mean scores, rows by image seeds by training seeds.
+  Effects common to all rows of two seeds cancel in a difference; its error is row x image seed plus
+  row x training seed less the residual. With one image seed it is row x training seed, which does
+  not include the variation of generating.
   Rows are assumed to vary alike and are pooled; rows that share images with others (unions, twins)
   are not pooled, since they vary less.
 - test images: the variance over images of the mean difference of an image, divided by their number.
@@ -27,14 +28,14 @@ from numpy.typing import NDArray
 from eval.intervals import CONFIDENCE
 
 Cell = tuple[int, int]
-"""Draw and training seed."""
+"""Image seed and training seed."""
 Correct = NDArray[np.float64]
 """One run: 1 for correct and 0 for wrong predictions, shape (images,)."""
 Runs = Mapping[Cell, Correct]
 """A row's runs with one model."""
 
 
-Covers = Literal["", "training seeds", "training seeds and draws"]
+Covers = Literal["", "training seeds", "training seeds and image seeds"]
 
 
 @dataclass(frozen=True)
@@ -81,29 +82,29 @@ def spread_of_differences(rows: Sequence[Runs]) -> Spread:
     """
     most = max(len(one) for one in rows)
     whole = [one for one in rows if len(one) == most]
-    draws = sorted({draw for draw, _ in whole[0]})
+    image_seeds = sorted({image_seed for image_seed, _ in whole[0]})
     seeds = sorted({seed for _, seed in whole[0]})
-    scores = np.array([[[one[d, s].mean() for s in seeds] for d in draws] for one in whole])
+    scores = np.array([[[one[d, s].mean() for s in seeds] for d in image_seeds] for one in whole])
     scores = scores - scores.mean(axis=0)
     scores = scores - scores.mean(axis=(1, 2), keepdims=True)
     free = len(whole) - 1
-    by_draw = _mean_square(scores.mean(axis=2), len(seeds), free * (len(draws) - 1))
-    by_seed = _mean_square(scores.mean(axis=1), len(draws), free * (len(seeds) - 1))
-    if by_draw is None or by_seed is None:
-        known = by_draw or by_seed
-        covers: Covers = "training seeds" if known and len(draws) == 1 else ""
+    by_image_seed = _mean_square(scores.mean(axis=2), len(seeds), free * (len(image_seeds) - 1))
+    by_training_seed = _mean_square(scores.mean(axis=1), len(image_seeds), free * (len(seeds) - 1))
+    if by_image_seed is None or by_training_seed is None:
+        known = by_image_seed or by_training_seed
+        covers: Covers = "training seeds" if known and len(image_seeds) == 1 else ""
         return Spread(*known, covers) if known and covers else Spread(0.0, 0, "")
     rest = scores - scores.mean(axis=2, keepdims=True) - scores.mean(axis=1, keepdims=True)
-    residual = _mean_square(rest, 1, free * (len(draws) - 1) * (len(seeds) - 1))
-    assert residual is not None, "there are several draws and seeds"
-    largest = max(by_draw, by_seed)
-    total = by_draw[0] + by_seed[0] - residual[0]
+    residual = _mean_square(rest, 1, free * (len(image_seeds) - 1) * (len(seeds) - 1))
+    assert residual is not None, "there are several seeds of both kinds"
+    largest = max(by_image_seed, by_training_seed)
+    total = by_image_seed[0] + by_training_seed[0] - residual[0]
     if total <= largest[0]:
         # A component estimated below zero is chance; the larger one is used for both.
-        return Spread(*largest, "training seeds and draws")
-    parts = (by_draw, by_seed, residual)
+        return Spread(*largest, "training seeds and image seeds")
+    parts = (by_image_seed, by_training_seed, residual)
     degrees = total**2 / sum(square**2 / count for square, count in parts)
-    return Spread(total, degrees, "training seeds and draws")
+    return Spread(total, degrees, "training seeds and image seeds")
 
 
 def _mean_square(
@@ -114,7 +115,7 @@ def _mean_square(
 
 
 def difference(row: Runs, other: Runs, spread: Spread) -> Estimate:
-    """Return the mean of `row` minus that of `other`, over their common draws and seeds."""
+    """Return the mean of `row` minus that of `other`, over their common seeds."""
     from scipy.stats import t
 
     cells = [cell for cell in row if cell in other]

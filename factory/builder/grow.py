@@ -83,7 +83,7 @@ def _with_columns(
 
 
 def _read(path: AnyPath, columns: tuple[str, ...]) -> tuple[Inspection, list[Row]] | None:
-    """Return what a shard is, and its rows if it needs a copy; None if it is gone."""
+    """Return a shard's state, and its rows if it needs a copy; None if it is gone."""
     with suppress(FileNotFoundError):
         found = inspect(path)
         is_copied = not found.fault and found.columns != columns

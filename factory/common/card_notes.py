@@ -39,7 +39,7 @@ class Card:
 
 
 def read_card(text: str) -> Card:
-    """Split a card at its line. A card without a line is all body."""
+    """Split a card at the line that ends the generated text; without it, all is generated text."""
     plain = text.replace("\r\n", "\n")
     found = _LINE.search(plain)
     if found is None:

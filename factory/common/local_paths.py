@@ -9,7 +9,7 @@ from factory.common.storage import entries
 
 GENERATIONS, STAGES, WORKING = ".generations", ".gating", ".working"
 OLD_CLAIMS = ".claims"
-"""What builds of earlier versions left while they ran."""
+"""Temporary files of builds of earlier versions."""
 _HIDDEN = (GENERATIONS, STAGES, WORKING, OLD_CLAIMS)
 _FOLDERS = (*_HIDDEN, "data", "recipes", "card")
 _FILES = ("README.md", "manifest.json", "report.html", "rounds.json", "scores.json", "marks.csv")

@@ -209,7 +209,7 @@ def _costs(file: IO[bytes], chunks: list[_Chunk], *, most_pages: int) -> dict[st
 
 @dataclass(frozen=True)
 class _Page:
-    """What the header of a page contains; sizes in bytes."""
+    """Header of a page; sizes in bytes."""
 
     is_dictionary: bool
     size: int

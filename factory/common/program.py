@@ -100,7 +100,7 @@ def _typed(path: str) -> str:
 
 
 def _target(package: str) -> str:
-    """Return what python runs: `-m PACKAGE`, or its folder if this program was started as one."""
+    """Return python's arguments: `-m PACKAGE`, or the folder that this program was started as."""
     started = Path(sys.argv[0])
     return shlex.quote(str(started.with_name(package))) if _is_folder(started) else f"-m {package}"
 

@@ -1,4 +1,4 @@
-"""What this process may use of its machine: cores and memory, limits of containers included."""
+"""Cores and memory that this process may use, limits of containers included."""
 
 import math
 import os

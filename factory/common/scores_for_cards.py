@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from factory.common.errors import UserError
+from factory.common.frozen import first_invalid
 from factory.common.program import command
 from factory.common.untrusted_files import read_json
 
@@ -122,6 +123,4 @@ def read_score_file(path: Path) -> ScoreFile:
 
 
 def _damaged(path: Path, error: ValidationError, prefix: str = "") -> UserError:
-    first = error.errors(include_url=False, include_input=False)[0]
-    key = ".".join(map(str, first["loc"]))
-    return UserError(f"{path}: is damaged ({prefix}{key}: {first['msg']}); score the run again")
+    return UserError(f"{path}: is damaged ({prefix}{first_invalid(error)}); score the run again")

@@ -122,12 +122,7 @@ def load_files(
 ) -> datasets.DatasetDict:
     """Load local files, each by its own name: none is taken as a pattern.
 
-    Args:
-        shown: The dataset as the user named it.
-        module: Module of datasets that reads the files; see `module_name`.
-        data_files: Paths by split.
-        features: Columns and types; None: the files define them.
-        options: Further options of the module.
+    Without `features`, the files define columns and types. `options` are those of the module.
 
     Raises:
         UserError: The files cannot be read, or are not one dataset.

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from factory.common.errors import UserError
 from factory.common.redaction import cut_line
+from factory.data.row_bounds import schema_of
 
 if TYPE_CHECKING:
     import datasets
@@ -29,12 +30,6 @@ def require_same_classes(
 
     A list that only continues another one numbers its classes in the same way.
 
-    Args:
-        shown: The dataset as the user named it.
-        module: Module of datasets that read the files.
-        data_files: Their paths by split.
-        loaded: The dataset.
-
     Raises:
         UserError: A file has other classes, or another order.
     """
@@ -45,7 +40,7 @@ def require_same_classes(
     features = next(iter(loaded.values())).features
     known = {name: one.names for name, one in features.items() if isinstance(one, hf.ClassLabel)}
     for path in (one for paths in data_files.values() for one in paths) if known else ():
-        for column, own in hf.Features.from_arrow_schema(_schema(path, module)).items():
+        for column, own in hf.Features.from_arrow_schema(schema_of(Path(path), module)).items():
             if column in known and isinstance(own, hf.ClassLabel):
                 require_same(f"{shown}: {Path(path).name}", column, own.names, known[column])
 
@@ -63,16 +58,3 @@ def require_same(file: str, column: str, own: Sequence[str], known: Sequence[str
                 f"and {cut_line(other, _LONGEST)} in other files or the card; write all files with "
                 "the same class names in the same order"
             )
-
-
-def _schema(path: str, module: str) -> Any:
-    import pyarrow as pa
-    import pyarrow.parquet
-
-    if module == "parquet":
-        return pyarrow.parquet.read_schema(path)
-    with pa.memory_map(path) as file:
-        try:
-            return pa.ipc.open_stream(file).schema
-        except pa.ArrowInvalid:
-            return pa.ipc.open_file(file).schema

@@ -19,11 +19,6 @@ def refuse_level_above(
 ) -> None:
     """Reject labels that are folders around class folders; a label map would merge the classes.
 
-    Args:
-        opened: The images.
-        unknown: Labels that are no classes.
-        known: The classes.
-
     Raises:
         UserError: The folders of these labels contain folders with the names of classes.
     """

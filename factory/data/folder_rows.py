@@ -35,12 +35,7 @@ def load_folder(
 ) -> tuple[datasets.DatasetDict, dict[str, int]]:
     """Return the rows of an image folder by split, and the number of files that were not read.
 
-    Args:
-        found: The folder.
-        labelled: As for `load_images`.
-        skip_unreadable: As for `load_images`.
-        shown: The folder as the user named it.
-        unwrap: As for `load_images`.
+    Arguments are those of `load_images`.
 
     Raises:
         UserError: A metadata file cannot be read or does not list all images, or only some of its

@@ -70,13 +70,6 @@ def fetch_dataset(
 ) -> HubDataset:
     """Download one config of a dataset.
 
-    Args:
-        target: The dataset.
-        config_name: Default: the dataset's default config.
-        labelled: Whether every image of an image folder must have a class.
-        skip_unreadable: Whether images of such a folder in formats that are not read may be left
-            out.
-
     Raises:
         UserError: No such dataset, revision or config; no permission; not in the cache; images
             without a class or in a format that is not read.

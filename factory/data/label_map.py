@@ -81,15 +81,7 @@ class UnmatchedLabelsError(UserError):
         remedy: str = WRITE_A_MAP,
         otherwise: str = "exclude those images with --filter",
     ) -> None:
-        """Put the message together.
-
-        Args:
-            problem: Which labels are missing where.
-            lines: A map of these labels, see `suggested_map`.
-            given: The user's map, which lacks them.
-            remedy: How to use a label map, without a given one.
-            otherwise: What else helps.
-        """
+        """Put the message together."""
         remedy = f"add them to {given.source}" if given else remedy
         super().__init__(
             f"{problem}; {remedy}, or {otherwise}. Suggested lines for the map (most similar "
@@ -274,12 +266,7 @@ def _most_compared(known: Sequence[str]) -> int:
 
 
 def map_lines(pairs: Mapping[str, str], *, most: int | None = None) -> str:
-    """Return a map as YAML, a line for each label.
-
-    Args:
-        pairs: The map.
-        most: Number of labels to show; a comment counts the others.
-    """
+    """Return a map as YAML, a line per label; a comment counts those after the first `most`."""
     shown = dict(list(pairs.items())[:most])
     text: str = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=2**16)
     more = len(pairs) - len(shown)

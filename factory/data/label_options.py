@@ -56,12 +56,7 @@ def check_suggestion(args: argparse.Namespace) -> None:
 
 @contextmanager
 def suggesting(args: argparse.Namespace, *, writes: bool = True) -> Iterator[None]:
-    """Write the suggested map if class names do not match; the error remains and names the file.
-
-    Args:
-        args: Of a command with `add_suggestion`.
-        writes: Whether this process writes it.
-    """
+    """Write the suggested map if class names do not match; the error remains and names the file."""
     from factory.common.whole_files import replace_text
     from factory.data.label_map import UnmatchedLabelsError, map_lines
 

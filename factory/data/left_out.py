@@ -28,10 +28,6 @@ _REMEDIES = {
 def refuse_lost(left_out: Mapping[str, int], *, shown: str) -> None:
     """Reject a dataset if parts of it that look like data were not read.
 
-    Args:
-        left_out: Number of files that were not read, by reason.
-        shown: The dataset as the user named it.
-
     Raises:
         UserError: There are images without a row, files in no split, or folders without images.
     """
@@ -80,10 +76,6 @@ def files_left_out(read: Iterable[str], listed: Iterable[str]) -> dict[str, int]
     """Return the number of files that are in no split, by suffix, of the suffixes that were read.
 
     datasets leaves files out whose names contain no word of a split, if those of others do.
-
-    Args:
-        read: Paths of the files of all splits.
-        listed: Paths of all files of the dataset.
     """
     from datasets.data_files import FILES_TO_IGNORE
 

@@ -31,13 +31,6 @@ def require_bounded_rows(
 ) -> None:
     """Check the files of a dataset, each by its own size; see `factory.common.size_limits`.
 
-    Args:
-        shown: The dataset as the user named it.
-        module: Module of datasets that reads the files.
-        data_files: Paths by split.
-        features: Declared columns and types; None: the files define them.
-        separator: Of the cells of CSV files.
-
     Raises:
         UserError: The rows of a file may take more than its size allows.
         ValueError: A file is damaged.
@@ -51,7 +44,7 @@ def require_bounded_rows(
         if not kind:
             continue
         # datasets takes the types of the first file for all.
-        extra = extra or _extra(features, _schema(path, kind))
+        extra = extra or _extra(features, schema_of(path, kind))
         if kind == "parquet":
             require_bounded_file(path, shown=name, extra=extra)
         elif kind == "arrow":
@@ -60,7 +53,7 @@ def require_bounded_rows(
             require_bounded_text(path, kind=kind, shown=name, extra=extra, separator=separator)
 
 
-def _schema(path: Path, kind: str) -> pa.Schema | None:
+def schema_of(path: Path, kind: str) -> pa.Schema | None:
     """Return the columns and types that a file defines itself, without reading rows."""
     import pyarrow as pa
     import pyarrow.parquet
@@ -78,7 +71,7 @@ def _schema(path: Path, kind: str) -> pa.Schema | None:
 
 
 def _extra(features: datasets.Features | None, found: pa.Schema | None) -> Extra:
-    """Return what rows take in addition, with declared columns that the file does not have."""
+    """Return the additional bytes of rows, e.g. of declared columns that the file lacks."""
     import datasets as hf
 
     if features is None and found is None:

@@ -33,7 +33,7 @@ def class_counts(labels: Iterable[int] | NDArray[np.int64], names: Sequence[str]
 def counts_line(
     where: str, counts: Mapping[str, int], left_out: Mapping[str, int], *, total: int | None = None
 ) -> str:
-    """Return what was read as one line.
+    """Describe the images that were read in one line.
 
     Args:
         where: The dataset, as the user named it, with split and filter.

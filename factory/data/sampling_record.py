@@ -54,7 +54,7 @@ def sampling_of(opened: OpenedDataset) -> SamplingRecord | None:
 
 
 def held_out_kind(data: Mapping[str, Any]) -> HeldOutKind:
-    """Return what to call the images that a run held out, from `data` of its `config.yaml`.
+    """Return the name for the images that a run held out, from `data` of its `config.yaml`.
 
     Only a manifest shows that images are synthetic. Without one they may be photos, also in runs
     of versions that recorded no sampling; of several datasets, some may be photos.

@@ -36,13 +36,6 @@ def require_bounded_text(
 ) -> None:
     """Check that the rows of a file take at most 128 MiB and 100 times its size.
 
-    Args:
-        path: The file.
-        kind: `csv`, `json` or `text`.
-        shown: Its name in messages.
-        extra: What its rows will take in addition.
-        separator: Of the cells of a CSV file.
-
     Raises:
         UserError: They may take more; or the file is compressed.
         ValueError: The file is damaged.

@@ -159,7 +159,7 @@ def _in_proportion(total: int, weights: Sequence[float], most: Sequence[int]) ->
 def by_class(
     measured: Measured, chosen: Sequence[int], labels: Sequence[str]
 ) -> dict[str, ClassChoice]:
-    """Return what was chosen of each class, by name."""
+    """Summarise the choice by class name."""
     found = {}
     lacking = deficits(measured, len(labels)).tolist()
     is_kept = np.isin(measured[INDEX], chosen)

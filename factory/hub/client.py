@@ -61,13 +61,16 @@ def _quick_to_fail(client: Any) -> Any:
 
 def is_unresolved(error: BaseException | None) -> bool:
     """Return whether an error comes from a host name that does not resolve."""
+    return any(isinstance(one, socket.gaierror) for one in chain(error))
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and its causes, each once."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
-        if isinstance(error, socket.gaierror):
-            return True
         seen.add(id(error))
+        yield error
         error = error.__cause__ or error.__context__
-    return False
 
 
 @contextmanager

@@ -6,11 +6,11 @@ library's transport errors, `ConnectionError` and `RuntimeError` from Xet and LF
 """
 
 import json
-from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from factory.common.errors import FactoryError, Failure, UserError
-from factory.hub.client import is_unresolved
+from factory.common.text import cut
+from factory.hub.client import chain, is_unresolved
 from factory.hub.ids import HubTarget, how_to_get_token, token_source
 
 _TRANSIENT = frozenset({408, 409, 412, 425, 429, 500, 502, 503, 504})
@@ -27,7 +27,7 @@ def client_errors() -> tuple[type[Exception], ...]:
 
 def status_of(error: BaseException) -> int | None:
     """Return the HTTP status behind an error, or None."""
-    for one in _chain(error):
+    for one in chain(error):
         status = getattr(getattr(one, "response", None), "status_code", None)
         if isinstance(status, int):
             return status
@@ -45,7 +45,7 @@ def is_transient(error: BaseException) -> bool:
     """Return whether a retry can help."""
     from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
 
-    if any(isinstance(one, OfflineModeIsEnabled | HFValidationError) for one in _chain(error)):
+    if any(isinstance(one, OfflineModeIsEnabled | HFValidationError) for one in chain(error)):
         return False
     if isinstance(error, UnicodeEncodeError):
         # The request was never sent: the token has a character that is invalid in a header.
@@ -59,7 +59,7 @@ def is_transient(error: BaseException) -> bool:
 
 def retry_after_s(error: BaseException) -> float | None:
     """Return the wait in seconds that the server asks for, or None."""
-    for one in _chain(error):
+    for one in chain(error):
         headers = getattr(getattr(one, "response", None), "headers", None)
         if headers is not None and str(headers.get("Retry-After", "")).isdigit():
             return float(headers["Retry-After"])
@@ -67,14 +67,7 @@ def retry_after_s(error: BaseException) -> float | None:
 
 
 def explain(error: BaseException, target: HubTarget, *, doing: str, writes: bool) -> FactoryError:
-    """Return a client error as a one-line error.
-
-    Args:
-        error: The error raised by the client.
-        target: The repository.
-        doing: Activity, e.g. `uploading`.
-        writes: Whether it needs a token with write permission.
-    """
+    """Return a client error as a one-line error."""
     from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RevisionNotFoundError
 
     if is_unresolved(error):
@@ -83,15 +76,15 @@ def explain(error: BaseException, target: HubTarget, *, doing: str, writes: bool
             f"{target}: the host name {host} does not resolve (while {doing}); check the network, "
             "HF_ENDPOINT and the proxy settings"
         )
-    chain = list(_chain(error))
-    if any(isinstance(one, OfflineModeIsEnabled) for one in chain):
+    causes = list(chain(error))
+    if any(isinstance(one, OfflineModeIsEnabled) for one in causes):
         return UserError(f"{target}: HF_HUB_OFFLINE is set and this is not in the cache; unset it")
-    if any(isinstance(one, GatedRepoError) for one in chain):
+    if any(isinstance(one, GatedRepoError) for one in causes):
         return UserError(
             f"{target}: access is restricted; request access at {target.url}, "
             f"then {how_to_get_token('read')}"
         )
-    if any(isinstance(one, RevisionNotFoundError) for one in chain):
+    if any(isinstance(one, RevisionNotFoundError) for one in causes):
         return UserError(f"{target}: revision not found; see {target.url}/commits/main")
     if isinstance(error, UnicodeEncodeError):
         return UserError(
@@ -116,7 +109,7 @@ def explain(error: BaseException, target: HubTarget, *, doing: str, writes: bool
 def reason_of(error: BaseException) -> str:
     """Return the server's or library's reason in one line."""
     status = status_of(error)
-    for one in _chain(error):
+    for one in chain(error):
         said = getattr(one, "server_message", None)
         if said:
             return _line(f"{status} {said}" if status else said)
@@ -153,15 +146,4 @@ def _missing(target: HubTarget, doing: str) -> str:
 
 def _line(text: str) -> str:
     """Return a text as one line, without request ids and temporary URLs."""
-    line = " ".join(text.split()).rstrip(".")
-    return line if len(line) <= 200 else f"{line[:197]}..."
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and its causes, each once."""
-    seen: set[int] = set()
-    one: BaseException | None = error
-    while one is not None and id(one) not in seen:
-        seen.add(id(one))
-        yield one
-        one = one.__cause__ or one.__context__
+    return cut(" ".join(text.split()).rstrip("."), 200)

@@ -36,7 +36,7 @@ from factory.hub.refs import (
     require_ref_name,
 )
 from factory.hub.session import HubSession
-from factory.hub.upload import Message, OtherCommit, additions, commit, upload
+from factory.hub.upload import OtherCommit, additions, commit, upload
 
 _SHOWN = 5
 
@@ -252,7 +252,7 @@ def _bring_up_to_date(
     with Meter(plan.add_bytes, show=show_progress) as meter:
         upload(session, added, files, meter)
     deleted = [CommitOperationDelete(path_in_repo=path, is_folder=False) for path in plan.delete]
-    made = commit(session, [*added, *deleted], message=Message.of(publication.title), parent=parent)
+    made = commit(session, [*added, *deleted], title=publication.title, parent=parent)
     _verify(session, publication, made)
     return PublishReport(session.target, plan, made, False, True, meter.sent, None)
 

@@ -11,7 +11,6 @@ import hashlib
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -39,19 +38,6 @@ class OtherCommit(Failure):
             "push is visible. Check that commit, then run the same command again to push on top "
             "of it"
         )
-
-
-@dataclass(frozen=True)
-class Message:
-    """A commit's title and marker."""
-
-    title: str
-    marker: str
-
-    @classmethod
-    def of(cls, title: str) -> Message:
-        """Return a message with a unique marker."""
-        return cls(title, f"push {secrets.token_hex(16)}")
 
 
 def additions(local: Mapping[str, LocalFile], plan: Plan) -> list[Any]:
@@ -144,7 +130,7 @@ def upload(
         meter.finish(sum(local[one.path_in_repo].size for one in group))
 
 
-def commit(session: HubSession, operations: Sequence[Any], *, message: Message, parent: str) -> str:
+def commit(session: HubSession, operations: Sequence[Any], *, title: str, parent: str) -> str:
     """Make one commit and return its id.
 
     Raises:
@@ -152,14 +138,14 @@ def commit(session: HubSession, operations: Sequence[Any], *, message: Message, 
         UserError: The Hub rejected the commit.
         Failure: All retries failed; nothing is visible.
     """
-    target = session.target
+    target, marker = session.target, f"push {secrets.token_hex(16)}"
 
     def attempt() -> str:
         info = session.api.create_commit(
             target.repo_id,
             operations,
-            commit_message=message.title,
-            commit_description=message.marker,
+            commit_message=title,
+            commit_description=marker,
             repo_type=target.repo_type,
             revision=target.revision,
             parent_commit=parent,
@@ -171,11 +157,11 @@ def commit(session: HubSession, operations: Sequence[Any], *, message: Message, 
     return session.call(
         attempt,
         doing="committing",
-        check=lambda _: made_commit(session, message, parent=parent),
+        check=lambda _: made_commit(session, marker, parent=parent),
     )
 
 
-def made_commit(session: HubSession, message: Message, *, parent: str) -> str | None:
+def made_commit(session: HubSession, marker: str, *, parent: str) -> str | None:
     """Look for a commit that may exist although the call failed.
 
     Returns:
@@ -196,7 +182,7 @@ def made_commit(session: HubSession, message: Message, *, parent: str) -> str | 
         if one.commit_id == parent:
             break
         newer.append(one)
-    mine = [str(one.commit_id) for one in newer if message.marker in (one.message or "")]
+    mine = [str(one.commit_id) for one in newer if marker in (one.message or "")]
     if mine:
         return mine[-1]
     if newer:

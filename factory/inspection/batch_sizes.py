@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 import time
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from factory.common.resources import free_memory
 from factory.models.presets import find_preset
 from factory.planner.plan import plan
 from factory.recipe.library import load_recipe
+from factory.renderer.out_of_memory import free_device
 
 if TYPE_CHECKING:
     from factory.recipe.resolved import ResolvedRecipe
@@ -38,7 +38,7 @@ class BatchSpeed:
 
 @dataclass(frozen=True)
 class BatchSizes:
-    """What fits.
+    """Batch sizes that fit into memory.
 
     Attributes:
         model: As given.
@@ -132,7 +132,7 @@ def _try_sizes(
                     f"{recipe.model.id}: not even one image fits into memory; free memory, or use "
                     "a smaller model"
                 ) from None
-            _free()
+            free_device()
             return tried, f"{size} images do not fit into memory"
         tried.append(BatchSpeed(size, size / taken))
         size *= 2
@@ -165,10 +165,3 @@ def _peak_memory() -> int:
     # Linux counts in kilobytes, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def _free() -> None:
-    import torch
-
-    gc.collect()
-    torch.cuda.empty_cache()

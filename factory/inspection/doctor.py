@@ -28,9 +28,8 @@ _LIBRARIES = (
     "safetensors",
 )
 _HUB_TIMEOUT_S = 4.0
-# Of an extra for those who work on the package itself.
-# Of those who work on the project or train its generator.
-_NOT_OFFERED = {"dev", "docs", "heads"}
+# Extras for those who work on the project itself.
+_NOT_OFFERED = {"dev", "docs"}
 _EXTRA = re.compile(r"^([\w.-]+).*\bextra == ['\"]([\w-]+)['\"]")
 # A build of a few images, its manifest and card.
 _LEAST_FREE = 100 << 20

@@ -70,7 +70,7 @@ def _check(found: Any, *, path: Path, largest: int) -> None:
 
 
 def _reference(keys: tuple[str, ...], value: Any) -> str | None:
-    """Return what is wrong with a value that names something else, or None."""
+    """Return the fault of a value that names something else, or None."""
     if any("_implementation" in key for key in keys) and "/" in str(value):
         return f"{str(value)[:100]!r} is code of another repository, which is never run"
     if "model_args" in keys and REFUSED_ARGUMENTS & set(keys):

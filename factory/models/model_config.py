@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from factory.common.errors import Fault, UserError
+from factory.common.errors import UserError
+from factory.common.frozen import invalid_values
 from factory.common.untrusted_files import read_json
 
 MAX_SIDE = 2048
@@ -162,10 +163,7 @@ def read_model_config(path: Path) -> ModelConfig:
     try:
         config = ModelConfig.model_validate(_without_nulls(found))
     except ValidationError as error:
-        raise UserError(
-            Fault(problem["msg"], file=str(path), key=".".join(map(str, problem["loc"]))[:100])
-            for problem in error.errors(include_url=False, include_input=False)[:10]
-        ) from None
+        raise UserError(invalid_values(error, path)[:10]) from None
     register_for(config.architecture)
     if not timm.is_model(config.architecture.partition(".")[0]):
         raise UserError(f"{path}: timm has no architecture {config.architecture!r}")

@@ -176,7 +176,7 @@ class _Rows:
 
     def __init__(self, recipe: ResolvedRecipe, start: int, stop: int) -> None:
         self.recipe, self.start, self.stop = recipe, start, stop
-        # A recipe lists its labels anew for every use, which costs more than a row.
+        # A recipe lists its labels again for every use, which costs more than a row.
         self.names = recipe.labels
         index = np.arange(start, stop, dtype=np.int64)
         self.labels: Integers = index % len(recipe.classes)

@@ -53,12 +53,7 @@ def error_words(error: Exception) -> str:
 
 
 def faults_of(error: ValidationError, node: Node) -> list[tuple[KeyPath, Fault]]:
-    """Return the faults of a file with their paths.
-
-    Args:
-        error: Validation error of `RecipeFile`.
-        node: The validated node.
-    """
+    """Return the faults of a file with their paths."""
     errors = error.errors(include_url=False, include_input=False)[:MOST_FAULTS]
     return [_fault(one, node) for one in errors if not _misspelt(one, errors)]
 

@@ -26,11 +26,7 @@ _FOREIGN_SYNTAX = re.compile(r"\([^()]+:\s*-?\d*\.?\d+\s*\)|<(?:lora|lyco|hypern
 
 
 def lint(recipes: Sequence[ResolvedRecipe]) -> list[Fault]:
-    """Return warnings about recipes, without repeats.
-
-    Args:
-        recipes: Result of `library.load_recipes`.
-    """
+    """Return warnings about recipes, without repeats."""
     warnings: dict[Fault, None] = {}
     for recipe in recipes:
         checks = _COMBINATION_CHECKS if recipe.is_combination else _CHECKS

@@ -170,7 +170,7 @@ def require_pinned_captions(checked: Checked, variables: Mapping[str, Variable])
 
 
 def _unpinned(source: CaptionSource) -> str | None:
-    """Return what is missing for captions to be read, or None."""
+    """Return why captions are not read: a key is missing; or None."""
     name = (source.dataset or "").removeprefix(_HUB)
     if source.file is not None or looks_like_path(name):
         if source.sha256 and not source.revision:

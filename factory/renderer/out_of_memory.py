@@ -70,7 +70,7 @@ def _fitting(rows: Sequence[ImageSpec], *, renderer: Renderer, below: int) -> in
     """Return the largest half, quarter, ... of a batch size that can be generated."""
     size = below // 2
     while size:
-        _free()
+        free_device()
         try:
             renderer.render(rows[:size], batch_size=size)
         except (RuntimeError, MemoryError) as error:
@@ -82,7 +82,8 @@ def _fitting(rows: Sequence[ImageSpec], *, renderer: Renderer, below: int) -> in
     return None
 
 
-def _free() -> None:
+def free_device() -> None:
+    """Free memory that no tensor uses any more."""
     import torch
 
     gc.collect()

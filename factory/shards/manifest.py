@@ -21,6 +21,7 @@ from pydantic import (
 
 from factory.common.dataset_files import MANIFEST
 from factory.common.errors import UserError
+from factory.common.frozen import first_invalid
 from factory.common.storage import AnyPath, write_text
 from factory.common.untrusted_files import MAX_JSON_BYTES, read_text
 from factory.data.columns import CONFIG_NAME
@@ -234,13 +235,6 @@ def parse_manifest(path: AnyPath, text: str) -> Manifest:
         return Manifest.model_validate_json(text)
     except ValidationError as error:
         raise UserError(
-            f"{path}: is not a manifest of this version ({_reason(error)}); "
+            f"{path}: is not a manifest of this version ({first_invalid(error)}); "
             "restore it, or build into another directory"
         ) from None
-
-
-def _reason(error: ValidationError) -> str:
-    """Return the first validation error and its location."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(map(str, first["loc"]))
-    return f"{place}: {first['msg']}" if place else str(first["msg"])

@@ -58,7 +58,8 @@ def push_recipes(
     session = writing_session(target, tag=tag)
     shared = share_folder(folder, name=name)
     if shared.resolved:
-        console.log(f"resolved, because they use other folders: {', '.join(shared.resolved)}")
+        names = ", ".join(shared.resolved)
+        console.log(f"pushed as resolved recipes, because they use other folders: {names}")
     there = first = _there(session, shared.name, private=private)
     for _ in range(_ATTEMPTS):
         publication = _publication(

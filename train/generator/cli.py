@@ -1,4 +1,4 @@
-"""The commands: `fit`, `export`, `evaluate`, `digits`, `heads`. Heavy imports are inside them."""
+"""The commands: `fit`, `export`, `evaluate`, `digits`. Heavy imports are inside them."""
 
 import argparse
 import logging
@@ -38,7 +38,6 @@ def _parser() -> argparse.ArgumentParser:
     _add_export(commands)
     _add_evaluate(commands)
     _add_digits(commands)
-    _add_heads(commands)
     return parser
 
 
@@ -114,8 +113,8 @@ def _add_evaluate(commands: Any) -> None:
         action="append",
         default=[],
         metavar="DATASET",
-        help="real dataset, directory or Hub id: of the focus classes for the zero-shot probe; may "
-        "be repeated",
+        help="real images of the run's focus classes to score the zero-shot probe on: directory or "
+        "Hub id; may be repeated",
     )
     evaluate.add_argument(
         "--images-per-class",
@@ -151,26 +150,6 @@ def _add_digits(commands: Any) -> None:
     )
     add_seed(digits, "the digits")
     digits.set_defaults(run=_digits)
-
-
-def _add_heads(commands: Any) -> None:
-    heads = commands.add_parser(
-        "heads",
-        help="find the heads of cats and dogs; write a copy of the train split with their boxes",
-    )
-    heads.add_argument("data", metavar="DATASET", help="a directory or a Hub id")
-    heads.add_argument("out", type=Path, metavar="OUT", help="a new folder")
-    for column in ("image", "name"):
-        heads.add_argument(
-            f"--{column}-column",
-            default=column,
-            metavar="NAME",
-            help=f"{_COLUMNS[column]} (default: {column})",
-        )
-    heads.add_argument(
-        "--general-column", metavar="NAME", help="column of more general words, text or a list"
-    )
-    heads.set_defaults(run=_heads)
 
 
 def _fit(arguments: argparse.Namespace) -> int:
@@ -236,21 +215,6 @@ def _digits(arguments: argparse.Namespace) -> int:
         image_size=arguments.image_size,
         seed=arguments.seed,
     )
-    return 0
-
-
-def _heads(arguments: argparse.Namespace) -> int:
-    from train.generator.config import SourceConfig
-    from train.generator.images.heads import write_heads
-
-    source = SourceConfig(
-        source=arguments.data,
-        image_column=arguments.image_column,
-        caption_column=None,
-        name_column=arguments.name_column,
-        general_column=arguments.general_column,
-    )
-    write_heads(source, arguments.out)
     return 0
 
 

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from factory.common.errors import Fault, UserError
+from factory.common.errors import UserError
+from factory.common.frozen import invalid_values
 from factory.common.untrusted_files import read_yaml
 
 DIGITS = "digits"
@@ -24,22 +25,6 @@ Times = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class BoxConfig(_Settings):
-    """Cut-outs of a source's images, sampled in addition to whole images.
-
-    Attributes:
-        column: Left, top, right, bottom in pixels, or None for rows without a cut-out.
-        cuts: Number of slightly shifted and stretched cut-outs per box.
-        filtered: Number of filtered cut-outs for each, using the source's filters.
-        share: Share of the source's samples that are cut-outs.
-    """
-
-    column: str
-    cuts: Positive = 1
-    filtered: Times = 0.0
-    share: float = Field(default=0.3, gt=0, lt=1)
 
 
 class SourceConfig(_Settings):
@@ -56,9 +41,8 @@ class SourceConfig(_Settings):
         general_column: More general words for it; text, or a list from near to far.
         view_column: `satellite` for aerial views.
         domain_column: The domain; captions may omit `photo`.
-        boxes: Boxes of subjects or heads, for additional cut-outs.
         synonyms: Other wordings for a name or general word, used equally often.
-        mirror: Whether to add a mirrored copy of every image and cut-out.
+        mirror: Whether to add a mirrored copy of every image.
         filters: Names of `filters.FILTERS` by weight; captions of filtered images name the domain.
         filtered: Number of filtered images per image.
         focus: Classes that must be learned well; an image belongs to the first one that its
@@ -81,7 +65,6 @@ class SourceConfig(_Settings):
     general_column: str | None = None
     view_column: str | None = None
     domain_column: str | None = None
-    boxes: BoxConfig | None = None
     synonyms: dict[str, tuple[str, ...]] = {}
     mirror: bool = False
     filters: dict[str, float] = {}
@@ -93,12 +76,20 @@ class SourceConfig(_Settings):
     share: float = 1.0
     seed: int = 0
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_boxes(cls, given: Any) -> Any:
+        # Runs of earlier versions record that they have none.
+        if not isinstance(given, dict) or "boxes" not in given:
+            return given
+        if given["boxes"] is not None:
+            raise ValueError("crops of `boxes` are no longer supported; remove the key")
+        return {key: value for key, value in given.items() if key != "boxes"}
+
     @model_validator(mode="after")
     def _digits_have_no_rows(self) -> SourceConfig:
         if self.source == DIGITS and self.row_filter is not None:
             raise ValueError("digits are rendered and have no rows to filter; use another source")
-        if self.source == DIGITS and self.boxes is not None:
-            raise ValueError("digits are rendered and have no boxes; use another source")
         return self
 
 
@@ -118,21 +109,14 @@ class DataConfig(_Settings):
     def collected(self) -> DataConfig:
         """Return the settings without those that affect only sampling frequencies."""
         sampled = {"share": 1.0, "focus_share": 0.6, "balance": 0.5, "synonyms": {}}
-        cut = {"share": 0.3}
-        sources = tuple(
-            one.model_copy(
-                update={**sampled, "boxes": one.boxes and one.boxes.model_copy(update=cut)}
-            )
-            for one in self.sources
-        )
+        sources = tuple(one.model_copy(update=sampled) for one in self.sources)
         return self.model_copy(update={"sources": sources, "empty_captions": 0.1})
 
     def fingerprint(self) -> str:
         """Return a hash that identifies the collected images."""
         text = self.collected().model_dump_json()
-        # Added later: collections without these settings keep their hash.
-        for unset in ('"row_filter":null,', '"boxes":null,'):
-            text = text.replace(unset, "")
+        # Added later: collections without it keep their hash.
+        text = text.replace('"row_filter":null,', "")
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -238,14 +222,7 @@ def _checked(values: dict[str, Any], *, file: str = "") -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise UserError(
-            Fault(
-                item["msg"].removeprefix("Value error, "),
-                file=file,
-                key=".".join(map(str, item["loc"])),
-            )
-            for item in error.errors()
-        ) from error
+        raise UserError(invalid_values(error, file)) from error
 
 
 def with_source(config: Config, changes: dict[str, Any]) -> Config:

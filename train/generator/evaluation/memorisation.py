@@ -1,9 +1,7 @@
 """Check for memorisation: generated images and their nearest training photographs.
 
 Distances of generated images to their nearest training photograph are compared with those of
-held-out photographs: memorised images would be closer. Cut-outs of training photographs are
-included; held-out photographs are whole, so generated cut-outs may be slightly closer without being
-copies.
+held-out photographs: memorised images would be closer.
 """
 
 from pathlib import Path
@@ -45,7 +43,7 @@ def check_memorisation(
     """
     training = _thumbnails(photos)
     held_out = photos.held_out()
-    figures: dict[str, Any] = {"drawn": len(generated.images), "training": len(training)}
+    figures: dict[str, Any] = {"generated": len(generated.images), "training": len(training)}
     nearest: list[NDArray[np.int64]] = []
     order: NDArray[np.int64] | None = None
     for kind in ("pixels", "features"):
@@ -55,7 +53,7 @@ def check_memorisation(
         reference, _ = _nearest(space.of(held_out.images), known)
         limit = float(np.quantile(reference, CLOSE))
         figures[kind] = {
-            "median_drawn": round(float(np.median(distance)), 4),
+            "median_generated": round(float(np.median(distance)), 4),
             "median_held_out": round(float(np.median(reference)), 4),
             "closer_than_all_but_1_percent": round(float((distance < limit).mean()), 4),
         }
@@ -69,8 +67,8 @@ def check_memorisation(
 
 
 def _thumbnails(photos: RunPhotos) -> NDArray[np.uint8]:
-    """Return all training photographs of the focus classes, cut-outs too, at 32 pixels."""
-    rows = np.concatenate([photos.rows, photos.cut_outs])
+    """Return all training photographs of the focus classes at 32 pixels."""
+    rows = photos.rows
     parts = np.array_split(rows, max(1, len(rows) // 4_000))
     return np.concatenate([shrink(np.asarray(photos.collection.images[part])) for part in parts])
 

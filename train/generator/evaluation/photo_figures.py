@@ -42,14 +42,7 @@ class PhotoFigures:
 def measure_photos(
     pipeline: Any, photos: RunPhotos, *, images_per_class: int, real: dict[str, LabelledImages]
 ) -> PhotoFigures:
-    """Measure the focus classes of a run.
-
-    Args:
-        pipeline: The generator.
-        photos: The run's photographs of its focus classes.
-        images_per_class: Generated per guidance value.
-        real: Further real datasets by name, labels in the order of `photos.names`.
-    """
+    """Measure the focus classes of a run; labels of `real` are in the order of `photos.names`."""
     judge = fit_network(photos.training(JUDGE_IMAGES), epochs=JUDGE_EPOCHS)
     by_guidance, sets = {}, []
     for guidance in GUIDANCE:
@@ -66,7 +59,7 @@ def measure_photos(
         {
             "classes": list(photos.names),
             "judge_on_held_out": rounded(score(judge, photos.held_out())),
-            "drawn_as_asked": by_guidance,
+            "prompt_accuracy": by_guidance,
             **_judge_domains(photos, by_domain),
             "zero_shot_images": len(everything.images),
             "zero_shot": {
@@ -98,7 +91,7 @@ def _judge_domains(photos: RunPhotos, by_domain: dict[str, LabelledImages]) -> d
         filtered for that domain.
     """
     if not by_domain:
-        return {"drawn_as_asked_by_domain": {}, "judge_on_filtered_held_out": {}}
+        return {"prompt_accuracy_by_domain": {}, "judge_on_filtered_held_out": {}}
     filtered = photos.training(JUDGE_IMAGES, filters=photos.filters)
     judge = fit_network(filtered, epochs=JUDGE_EPOCHS)
     sets = {
@@ -108,7 +101,7 @@ def _judge_domains(photos: RunPhotos, by_domain: dict[str, LabelledImages]) -> d
         name: [rounded(score(judge, one))["top1"] for one in both] for name, both in sets.items()
     }
     return {
-        "drawn_as_asked_by_domain": {name: generated for name, (generated, _) in shares.items()},
+        "prompt_accuracy_by_domain": {name: generated for name, (generated, _) in shares.items()},
         "judge_on_filtered_held_out": {name: real for name, (_, real) in shares.items()},
     }
 

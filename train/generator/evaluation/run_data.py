@@ -23,9 +23,8 @@ class RunPhotos:
         names: The focus classes, in label order.
         filters: Domains of the run's filters.
         collection: All training images of the run.
-        rows: Indexes of whole, unfiltered photographs of focus classes in the collection.
+        rows: Indexes of unfiltered photographs of focus classes in the collection.
         labels: Their classes, as indexes of `names`.
-        cut_outs: Indexes of unfiltered cut-outs of such photographs.
         folder: Folder of the run's data.
     """
 
@@ -34,7 +33,6 @@ class RunPhotos:
     collection: Collection
     rows: NDArray[np.int64]
     labels: NDArray[np.int64]
-    cut_outs: NDArray[np.int64]
     folder: Path
 
     def training(self, count: int, *, filters: Sequence[str] = ()) -> LabelledImages:
@@ -50,11 +48,7 @@ class RunPhotos:
         return LabelledImages(shrink(_filtered(images, filters)), self.labels[chosen])
 
     def held_out(self, *, filters: Sequence[str] = ()) -> LabelledImages:
-        """Return the held-out photographs at 32 pixels.
-
-        Args:
-            filters: Each photograph is filtered with one of these domains at random.
-        """
+        """Return the held-out photographs at 32 pixels; `filters` as for `training`."""
         found = load_held_out(self.folder)
         assert found is not None, "a run with focus classes that are probed holds some out"
         images, classes = found
@@ -84,7 +78,7 @@ def open_run_photos(run: Path) -> RunPhotos | None:
         return None
     source = config.data.sources[probed[0]]
     collection = load_collection(config.data, folder)
-    photographs = [
+    rows = [
         i
         for i, known in enumerate(collection.facts)
         if known["source"] == str(probed[0])
@@ -92,8 +86,6 @@ def open_run_photos(run: Path) -> RunPhotos | None:
         and "filter" not in known
         and known.get("domain", "photo") == "photo"
     ]
-    cut_outs = [i for i in photographs if "cut" in collection.facts[i]]
-    rows = [i for i in photographs if "cut" not in collection.facts[i]]
     labels = [source.focus.index(collection.facts[i]["focus"]) for i in rows]
     return RunPhotos(
         source.focus,
@@ -101,6 +93,5 @@ def open_run_photos(run: Path) -> RunPhotos | None:
         collection,
         np.array(rows, np.int64),
         np.array(labels, np.int64),
-        np.array(cut_outs, np.int64),
         folder,
     )

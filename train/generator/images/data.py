@@ -126,20 +126,16 @@ def load_collection(config: DataConfig, folder: Path) -> Collection:
 def sampling_weights(config: DataConfig, facts: list[Facts]) -> NDArray[np.float64]:
     """Return the sampling probabilities of all images.
 
-    A source gets its share, and its cut-outs their part of it. Within each, the focus classes get
-    their share in equal parts. Of the remaining classes, a class of n images is weighted with n to
-    the power of 1 - balance.
+    A source gets its share. Within it, the focus classes get theirs in equal parts. Of the
+    remaining classes, a class of n images is weighted with n to the power of 1 - balance.
     """
     weights = np.zeros(len(facts))
     which = np.array([int(known["source"]) for known in facts])
-    cut = np.array(["cut" in known for known in facts])
     for number, source in enumerate(config.sources):
-        of_cuts = source.boxes.share if source.boxes else 0.0
-        for part, share in ((~cut, 1 - of_cuts), (cut, of_cuts)):
-            rows = np.flatnonzero((which == number) & part)
-            if len(rows):
-                within = _within_source(source, [facts[row] for row in rows])
-                weights[rows] = source.share * share * within / within.sum()
+        rows = np.flatnonzero(which == number)
+        if len(rows):
+            within = _within_source(source, [facts[row] for row in rows])
+            weights[rows] = source.share * within / within.sum()
     shares: NDArray[np.float64] = weights / weights.sum()
     return shares
 

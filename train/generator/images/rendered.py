@@ -18,29 +18,12 @@ def write_rendered(out: Path, *, images: int, image_size: int, seed: int) -> Non
     """Write rendered digits in all domains, classes in turn, as one file for `load_dataset`.
 
     Raises:
-        UserError: `out` is not empty, no image is requested, or the seed is negative.
-    """
-    if images < 1:
-        raise UserError(f"--images {images}: give 1 or more")
-    if seed < 0:
-        raise UserError(f"--seed {seed}: give 0 or more")
-    check_new(out)
-    source = DigitSource(SourceConfig(seed=seed, images=images), image_size=image_size)
-    write_set(_as_dataset([source.sample(index) for index in range(images)]), out)
-
-
-def check_new(out: Path) -> None:
-    """Reject a folder that is not empty.
-
-    Raises:
-        UserError: It is not empty, or is a file.
+        UserError: `out` is not empty, or is a file.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: is not empty; name a new folder")
-
-
-def write_set(dataset: Any, out: Path) -> None:
-    """Write a `datasets.Dataset` as the only file of a folder for `load_dataset`."""
+    source = DigitSource(SourceConfig(seed=seed, images=images), image_size=image_size)
+    dataset = _as_dataset([source.sample(index) for index in range(images)])
     path = out / DATA_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, lambda to: dataset.to_parquet(str(to)))

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.common.errors import UserError
-from factory.common.program import module
 from factory.common.row_images import read_image
 from factory.data import open as open_data
 from factory.data.row_filter import filter_rows
@@ -19,7 +18,7 @@ Images = NDArray[np.uint8]
 
 # Joins several general words in one fact.
 SEPARATOR = "|"
-# Facts used in captions; the others are pixels and their locations.
+# Facts used in captions; the other one is the image.
 _TEXTS = ("caption", "name", "general", "view", "domain")
 
 
@@ -32,11 +31,6 @@ def facts_of(row: Mapping[str, Any], columns: Mapping[str, str], features: Any) 
     }
 
 
-def words_of(facts: Facts) -> list[str]:
-    """Return the name of the content, then its more general words."""
-    return [facts.get("name", ""), *facts.get("general", "").split(SEPARATOR)]
-
-
 def columns_of(config: SourceConfig) -> dict[str, str]:
     """Return the columns of a source, by their role."""
     columns = {
@@ -46,7 +40,6 @@ def columns_of(config: SourceConfig) -> dict[str, str]:
         "general": config.general_column,
         "view": config.view_column,
         "domain": config.domain_column,
-        "box": config.boxes.column if config.boxes else None,
     }
     return {fact: column for fact, column in columns.items() if column}
 
@@ -66,15 +59,9 @@ def open_rows(config: SourceConfig) -> tuple[Any, Path | None]:
     )
     missing = sorted({*columns.values(), *config.where} - set(rows.column_names))
     if missing:
-        boxes = config.boxes and config.boxes.column
-        advice = (
-            f"; `{module('train.generator')} heads` writes boxes, as column head"
-            if boxes in missing
-            else ""
-        )
         raise UserError(
             f"{config.source}: no column {', '.join(missing)}; it has "
-            f"{', '.join(sorted(rows.column_names))}{advice}"
+            f"{', '.join(sorted(rows.column_names))}"
         )
     if config.where:
         table = rows.select_columns(list(config.where))[:]
@@ -95,31 +82,17 @@ def open_rows(config: SourceConfig) -> tuple[Any, Path | None]:
         raise UserError(f"{named}: {error}") from None
 
 
-def row_name(config: SourceConfig, column: str, row: int) -> str:
-    """Return the location of a value, for messages."""
-    kept = " of those that `where` and `row_filter` keep"
-    return (
-        f"{config.source}: {column}, row {row}{kept if config.where or config.row_filter else ''}"
-    )
-
-
 def read_pixels(rows: Any, row: int, config: SourceConfig, *, folder: Path | None) -> Images:
     """Read the image of a row unchanged, uint8 (height, width, 3).
 
     Raises:
         UserError: There is none, or it cannot be decoded.
     """
-    where = row_name(config, config.image_column, row)
+    kept = " of those that `where` and `row_filter` keep"
+    some = kept if config.where or config.row_filter else ""
+    where = f"{config.source}: {config.image_column}, row {row}{some}"
     image = read_image(rows[row][config.image_column], where=where, folder=folder)
     return np.asarray(image, np.uint8)
-
-
-def read_words(config: SourceConfig, rows: Any) -> Iterator[list[str]]:
-    """Yield the words of each row: its name, then its more general words."""
-    columns = columns_of(config)
-    for row in read_texts(rows, columns):
-        facts = facts_of(row, columns, rows.features)
-        yield words_of(facts)
 
 
 def read_texts(rows: Any, columns: Mapping[str, str]) -> Iterator[dict[str, Any]]:

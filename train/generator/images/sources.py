@@ -5,35 +5,29 @@ share the work. Captions are made from facts.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from factory.common.errors import UserError
-from train.generator.config import DIGITS, BoxConfig, SourceConfig
-from train.generator.images.boxes import check_box, cut_out
+from train.generator.config import DIGITS, SourceConfig
 from train.generator.images.captions import Facts
 from train.generator.images.digits import CANVAS, random_glyph
 from train.generator.images.domains import DOMAINS, render
 from train.generator.images.filters import FILTERS, apply_filter
 from train.generator.images.rows import (
+    SEPARATOR,
     Images,
     columns_of,
     facts_of,
     open_rows,
     read_pixels,
     read_texts,
-    row_name,
-    words_of,
 )
 
 log = logging.getLogger(__name__)
-
-# Parts of seeds.
-_CUTS = 1
-_UNFILTERED = 1_000_003
 
 
 class Source(Protocol):
@@ -90,66 +84,8 @@ class DigitSource:
         return []
 
 
-class _Layer:
-    """Images of some rows, then their mirror images, then filtered ones.
-
-    Args:
-        config: Settings for mirror images, filters and seed.
-        rows: Row numbers in the order of the images.
-        read: Reads the image of a row, with random numbers for its variation.
-        filtered: Number of filtered images for each.
-        times: Number of repetitions of each row.
-        stream: Separates its random numbers from those of other layers.
-    """
-
-    def __init__(
-        self,
-        config: SourceConfig,
-        rows: NDArray[np.int64],
-        read: Callable[[int, np.random.Generator], Images],
-        *,
-        filtered: float,
-        times: int = 1,
-        stream: tuple[int, ...] = (),
-    ) -> None:
-        self._config = config
-        self._rows = rows
-        self._read = read
-        self._stream = stream
-        self._count = len(rows) * times
-        self._unfiltered = self._count * (2 if config.mirror else 1)
-        self._filtered = round(filtered * self._count) if config.filters else 0
-        weights = np.array(list(config.filters.values()), np.float64)
-        self._filter_edges = np.cumsum(weights / weights.sum()) if len(weights) else weights
-
-    def __len__(self) -> int:
-        return self._unfiltered + self._filtered
-
-    def sample(self, index: int) -> tuple[Images, int, Facts]:
-        """Return image `index`, its row, and additional facts."""
-        if index >= self._unfiltered:
-            return self._filter(index - self._unfiltered)
-        row = int(self._rows[index % len(self._rows)])
-        image = self._read(row, self._random(_UNFILTERED, index))
-        return (image[:, ::-1].copy() if index >= self._count else image), row, {}
-
-    def _filter(self, number: int) -> tuple[Images, int, Facts]:
-        rng = self._random(number)
-        row = int(self._rows[rng.integers(len(self._rows))])
-        place = int(np.searchsorted(self._filter_edges, rng.random()))
-        name = list(self._config.filters)[min(place, len(self._filter_edges) - 1)]
-        image = self._read(row, rng)
-        if self._config.mirror and rng.random() < 0.5:
-            image = image[:, ::-1].copy()
-        return apply_filter(name, image, rng), row, {"filter": name}
-
-    def _random(self, *numbers: int) -> np.random.Generator:
-        # At the end, so that sources without layers keep their random numbers.
-        return np.random.default_rng([self._config.seed, *numbers, *self._stream])
-
-
 class CaptionedSource:
-    """The rows of an image dataset, cropped square and resized; then cut-outs of its boxes."""
+    """The rows of an image dataset, cropped square and resized; mirrored ones; filtered ones."""
 
     def __init__(self, config: SourceConfig, *, image_size: int) -> None:
         self._config = config
@@ -162,35 +98,43 @@ class CaptionedSource:
                 f"data.sources.filters: no filter {', '.join(unknown)}; there are "
                 f"{', '.join(FILTERS)}"
             )
-        facts = [self._read_facts(row) for row in read_texts(self._rows, self._columns)]
-        self._held_out = _choose_held_out(facts, config)
-        kept = self._choose_kept(facts)
-        self._facts = facts
-        self._whole = _Layer(config, kept, self._read_whole, filtered=config.filtered)
-        self._cut = self._cut_layer(kept, config.boxes) if config.boxes else None
+        self._facts = [self._read_facts(row) for row in read_texts(self._rows, self._columns)]
+        self._held_out = _choose_held_out(self._facts, config)
+        self._kept = self._choose_kept()
+        self._unfiltered = len(self._kept) * (2 if config.mirror else 1)
+        self._filtered = round(config.filtered * len(self._kept)) if config.filters else 0
+        weights = np.array(list(config.filters.values()), np.float64)
+        self._filter_edges = np.cumsum(weights / weights.sum()) if len(weights) else weights
 
     def __len__(self) -> int:
-        """Return the number of images; mirror images, filtered ones and cut-outs included."""
-        return len(self._whole) + (len(self._cut) if self._cut else 0)
+        """Return the number of images, mirrored and filtered ones included."""
+        return self._unfiltered + self._filtered
 
     def sample(self, index: int) -> tuple[Images, Facts]:
         """Read image `index`."""
-        if self._cut and index >= len(self._whole):
-            image, row, more = self._cut.sample(index - len(self._whole))
-            return image, {**self._facts[row], **more, "cut": "yes"}
-        image, row, more = self._whole.sample(index)
-        return image, {**self._facts[row], **more}
+        if index >= self._unfiltered:
+            return self._filter(index - self._unfiltered)
+        row = int(self._kept[index % len(self._kept)])
+        image = self._image(row)
+        return image[:, ::-1].copy() if index >= len(self._kept) else image, dict(self._facts[row])
 
     def held_out(self) -> list[tuple[Images, str]]:
         """Return photographs that are never sampled, each with its focus class."""
-        rows = map(int, self._held_out)
-        return [
-            (_square(self._image(row), size=self._size), self._facts[row]["class"]) for row in rows
-        ]
+        return [(self._image(row), self._facts[row]["class"]) for row in map(int, self._held_out)]
 
-    def _choose_kept(self, facts: list[Facts]) -> NDArray[np.int64]:
+    def _filter(self, number: int) -> tuple[Images, Facts]:
+        rng = np.random.default_rng([self._config.seed, number])
+        row = int(self._kept[rng.integers(len(self._kept))])
+        place = int(np.searchsorted(self._filter_edges, rng.random()))
+        name = list(self._config.filters)[min(place, len(self._filter_edges) - 1)]
+        image = self._image(row)
+        if self._config.mirror and rng.random() < 0.5:
+            image = image[:, ::-1].copy()
+        return apply_filter(name, image, rng), {**self._facts[row], "filter": name}
+
+    def _choose_kept(self) -> NDArray[np.int64]:
         """Return the training rows; log how many are skipped, and why."""
-        source, most = self._config.source, self._config.images
+        source, most, facts = self._config.source, self._config.images, self._facts
         named = [i for i, known in enumerate(facts) if known.get("caption") or known.get("name")]
         if not named:
             raise UserError(f"{source}: no row has a caption or a name; choose another column")
@@ -201,37 +145,14 @@ class CaptionedSource:
             log.info("%s: using %d of %d images, as set by `images`", source, most, len(free))
         return free[:most]
 
-    def _cut_layer(self, kept: NDArray[np.int64], boxes: BoxConfig) -> _Layer:
-        column = self._rows.select_columns([boxes.column])[:][boxes.column]
-        rows = np.array([row for row in kept if column[row] is not None], np.int64)
-        if not len(rows):
-            raise UserError(f"{self._config.source}: no row has a box in {boxes.column}")
-
-        def where(row: int) -> str:
-            return row_name(self._config, boxes.column, row)
-
-        # Invalid boxes stop the run before it starts; checks that need the image come later.
-        for row in map(int, rows):
-            check_box(column[row], where=where(row))
-
-        def read(row: int, rng: np.random.Generator) -> Images:
-            image = self._image(row)
-            check_box(column[row], (image.shape[1], image.shape[0]), where=where(row))
-            return cut_out(image, column[row], size=self._size, rng=rng)
-
-        return _Layer(
-            self._config, rows, read, filtered=boxes.filtered, times=boxes.cuts, stream=(_CUTS,)
-        )
-
-    def _read_whole(self, row: int, rng: np.random.Generator) -> Images:
-        return _square(self._image(row), size=self._size)
-
     def _image(self, row: int) -> Images:
-        return read_pixels(self._rows, row, self._config, folder=self._folder)
+        return _square(
+            read_pixels(self._rows, row, self._config, folder=self._folder), size=self._size
+        )
 
     def _read_facts(self, row: Mapping[str, Any]) -> Facts:
         facts = facts_of(row, self._columns, self._rows.features)
-        words = words_of(facts)
+        words = [facts.get("name", ""), *facts.get("general", "").split(SEPARATOR)]
         focus = next((word for word in self._config.focus if word in words), None)
         facts["class"] = focus or facts.get("name") or facts.get("caption", "")
         if focus:

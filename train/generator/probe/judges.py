@@ -22,7 +22,6 @@ from train.generator.network.sampling import LabelledImages
 
 JUDGE_SEED = 90_210
 JUDGE_IMAGES = 8_000
-JUDGE_CHECK = 1_000
 BATCH = 64
 
 
@@ -93,18 +92,13 @@ def score(network: nn.Module, labelled: LabelledImages) -> Score:
     return Score(float(right.mean()), per_class)
 
 
-def _rendered(count: int, *, start: int) -> LabelledImages:
-    config = SourceConfig(seed=JUDGE_SEED, images=start + count)
+def train_judge() -> nn.Module:
+    """Train the judge on rendered digits of all domains."""
+    config = SourceConfig(seed=JUDGE_SEED, images=JUDGE_IMAGES)
     source = DigitSource(config, image_size=IMAGE_SIZE)
-    pairs = [source.sample(start + i) for i in range(count)]
+    pairs = [source.sample(index) for index in range(JUDGE_IMAGES)]
     labels = np.array([int(facts["digit"]) for _, facts in pairs])
-    return LabelledImages(np.stack([image for image, _ in pairs]), labels)
-
-
-def train_judge() -> tuple[nn.Module, Score]:
-    """Train the judge on rendered digits of all domains; also return its own score."""
-    judge = fit_network(_rendered(JUDGE_IMAGES, start=0), epochs=10)
-    return judge, score(judge, _rendered(JUDGE_CHECK, start=JUDGE_IMAGES))
+    return fit_network(LabelledImages(np.stack([image for image, _ in pairs]), labels), epochs=10)
 
 
 def real_digits() -> LabelledImages:

@@ -10,7 +10,6 @@ from train.generator.config import DIGITS, Config, load_config, with_source
 from train.generator.images.data import load_collection, load_held_out
 from train.generator.images.domains import DOMAINS
 from train.generator.images.filters import FILTERS
-from train.generator.images.heads import COLUMN
 from train.generator.network.sampling import STEPS
 from train.generator.network.text import WORDS_FILE
 from train.generator.release.export import CARD, load_checkpoint
@@ -112,7 +111,7 @@ def _failures(figures: dict[str, Any]) -> list[str]:
         classes = measured.get("classes", range(10))
         below = f"prompt accuracy below {100 * weak:.0f} %"
         for guidance in ("1", "3"):
-            shares = measured["drawn_as_asked"][guidance]["per_class"]
+            shares = measured["prompt_accuracy"][guidance]["per_class"]
             named = [
                 f"{name} ({100 * share:.0f} %)"
                 for name, share in zip(classes, shares, strict=True)
@@ -120,7 +119,7 @@ def _failures(figures: dict[str, Any]) -> list[str]:
             ]
             if named:
                 lines.append(f"{kind}, guidance {guidance}, {below}: {', '.join(named)}")
-        found = measured["drawn_as_asked_by_domain"].items()
+        found = measured["prompt_accuracy_by_domain"].items()
         domains = [f"{name} ({100 * share:.0f} %)" for name, share in found if share < weak]
         if domains:
             lines.append(f"{kind}, domains, {below}: {', '.join(domains)}")
@@ -161,26 +160,7 @@ def training_command(config: Config, *, samples: int | None) -> str:
     named = [source for source in config.data.sources if source.source != DIGITS]
     data = f" {_data_options(config)}" if named else ""
     length = "" if samples is None else f" --samples {samples}"
-    fit = f"torchrun --nproc-per-node 2 -m train.generator fit --out RUN{data}{length}"
-    heads = _heads_command(config)
-    return f"{heads}\n    {fit}" if heads else fit
-
-
-def _heads_command(config: Config) -> str | None:
-    """Return the command that writes the boxes of heads, if a source uses them."""
-    for one in config.data.sources:
-        if one.boxes and one.boxes.column == COLUMN:
-            # With captions only, the run does not record the name columns.
-            columns = {"image": one.image_column, "name": one.name_column or "COLUMN"}
-            options = [
-                f" --{name}-column {shlex.quote(column)}"
-                for name, column in columns.items()
-                if column != name
-            ]
-            if one.general_column:
-                options.append(f" --general-column {shlex.quote(one.general_column)}")
-            return f"python -m train.generator heads DIR_OR_HUB_ID PHOTOS{''.join(options)}"
-    return None
+    return f"torchrun --nproc-per-node 2 -m train.generator fit --out RUN{data}{length}"
 
 
 def _data_options(config: Config) -> str:
@@ -191,8 +171,7 @@ def _data_options(config: Config) -> str:
         changes = {"row_filter": expression} if expression else {}
         if are_alike(config, with_source(shipped, changes)):
             settings, asked = "train/generator/embedded.yaml", expression
-    data = "PHOTOS" if _heads_command(config) else "DIR_OR_HUB_ID"
-    options = f"--settings {settings} --data {data}"
+    options = f"--settings {settings} --data DIR_OR_HUB_ID"
     return f"{options} --filter {shlex.quote(asked)}" if asked else options
 
 

@@ -191,16 +191,7 @@ def run(
     probe: Callable[[Denoiser], float | None],
     started: float,
 ) -> None:
-    """Train until the end of the run.
-
-    Args:
-        trainer: Trainer, already resumed if needed.
-        data: Training data.
-        tokens: Converts captions to token ids.
-        show: Called as `show(model, samples)` with the averaged model at intervals.
-        probe: Scores the averaged model at intervals; None without held-out images.
-        started: `time.monotonic()` minus the seconds the run has taken so far.
-    """
+    """Train to the end; `started` is `time.monotonic()` minus the seconds of earlier launches."""
     fit, rank = trainer.config.fit, int(trainer.accelerator.process_index)
     main = bool(trainer.accelerator.is_main_process)
     losses = LossLog(trainer.folder / LOG_FILE, samples=trainer.samples) if main else None

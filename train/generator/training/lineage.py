@@ -11,6 +11,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from factory.common.errors import UserError
+from factory.common.frozen import Frozen, first_invalid
 from factory.common.untrusted_files import read_yaml
 from factory.common.whole_files import replace_text
 from train.generator.images.data import RECORD, load_collection
@@ -56,9 +57,7 @@ class Part(BaseModel):
     rows: list[Row] = []
 
 
-class _Lineage(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _Lineage(Frozen):
     parts: list[Part] = Field(min_length=1)
 
 
@@ -74,8 +73,7 @@ def read_lineage(folder: Path) -> list[Part]:
     try:
         return _Lineage.model_validate(read_yaml(path)).parts
     except ValidationError as error:
-        first = error.errors()[0]
-        found = f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"
+        found = first_invalid(error)
     except UserError as error:
         found = error.faults[0].message
     raise UserError(
