@@ -20,7 +20,7 @@ STUDY_OPTIONS ?=
 # Benchmarks to run, and options: BENCH="train score --resume"
 BENCH ?=
 
-.PHONY: help install study quickstart bench bench-gpu test test-quick test-soak lint typecheck format docs graph schema figures cards gallery tour
+.PHONY: help install study quickstart bench bench-gpu test run-tests test-quick test-soak lint typecheck format docs graph schema figures cards gallery tour
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -68,7 +68,10 @@ bench: install ## Measure against the usual alternatives: docs/performance.md; u
 bench-gpu: install ## The same for generation on a CUDA device
 	$(BIN)/python -m tests.benchmarks --device cuda $(BENCH)
 
-test: install lint ## Lint, type-check and run the tests, without the long ones of test-soak
+test: install ## Lint, type-check and run the tests, without the long ones of test-soak
+	@$(MAKE) --no-print-directory --jobs 2 lint run-tests
+
+run-tests: install
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal
 
 test-quick: install ## Run only the tests that take seconds

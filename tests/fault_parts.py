@@ -12,10 +12,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from build_parts import SETTINGS, FakeRenderer
 
 from factory.builder.build import BuildOptions, build
@@ -25,9 +27,7 @@ from factory.recipe.library import load_recipe
 from factory.shards.generations import FOLDER
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    ["fault_parts", "torch.distributed", "datasets", "accelerate", "s3fs"]
-)
+CONTEXT.set_forkserver_preload(["fault_parts", "torch.distributed", "datasets", "accelerate"])
 
 
 class Slow(FakeRenderer):
@@ -106,15 +106,6 @@ def sleeps(process: Any) -> bool:
     return stat.rpartition(")")[2].split()[0] in ("T", "Z")
 
 
-def count_changes(recipes: Sequence[Path], out: Path, result: Any) -> None:
-    """Build, and return the number of changes to the file system."""
-    numbers = itertools.count(1)
-    changes: list[str] = []
-    on_change(out, lambda name: changes.append(f"{next(numbers)} {name}"), after=True)
-    generate(recipes, out)
-    result.put(changes)
-
-
 def sending(events: Collection[int], number: signal.Signals) -> Callable[[str], None]:
     """Return a function that sends this process a signal at some of its calls, counted from 1."""
     numbers = itertools.count(1)
@@ -126,8 +117,23 @@ def sending(events: Collection[int], number: signal.Signals) -> Callable[[str], 
     return send
 
 
-def on_change(out: str | Path, report: Callable[[str], None], *, after: bool) -> None:
-    """Call `report` at every call that changes a file below `out`, a directory or URL."""
+def on_change(
+    out: str | Path,
+    report: Callable[[str], None],
+    *,
+    after: bool,
+    change: Callable[[Any, str, Any], None] = setattr,
+) -> None:
+    """Call `report` at every call that changes a file below `out`, a directory or URL.
+
+    At a URL it is also called when files are listed.
+
+    Args:
+        out: The directory or URL.
+        report: Gets the name of the call and its path.
+        after: Whether to report when a call has ended, instead of before it.
+        change: Sets attributes.
+    """
 
     def watched(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -143,12 +149,21 @@ def on_change(out: str | Path, report: Callable[[str], None], *, after: bool) ->
 
     if "://" in str(out):
         url_path = type(open_path(out))
-        url_path.unlink = watched("unlink", url_path.unlink)  # type: ignore[method-assign]
-        storage._put = watched("put", storage._put)
+        for name in ("unlink", "iterdir"):
+            change(url_path, name, watched(name, getattr(url_path, name)))
+        change(storage, "_put", watched("put", storage._put))
         return
     for name in ("rename", "replace", "hardlink_to", "unlink", "mkdir", "rmdir"):
-        setattr(Path, name, watched(name, getattr(Path, name)))
-    os.fsync = watched("fsync", os.fsync)
+        change(Path, name, watched(name, getattr(Path, name)))
+    change(os, "fsync", watched("fsync", os.fsync))
+
+
+@contextmanager
+def watching(out: str | Path, report: Callable[[str], None]) -> Iterator[None]:
+    """Call `report` before every change to a file below `out`; see `on_change`."""
+    with pytest.MonkeyPatch.context() as patch:
+        on_change(out, report, after=False, change=patch.setattr)
+        yield
 
 
 def run_command(recipes: Sequence[Path], out: Path, batch_s: float, errors: Path) -> None:

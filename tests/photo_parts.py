@@ -4,8 +4,10 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pytest
 
 from train.generator.config import SourceConfig
+from train.generator.training import fit
 
 NAMES = ("cat", "tabby cat", "ship", "guitar", "forest")
 GENERAL = {
@@ -59,3 +61,12 @@ def photo_source(folder: Path, **changes: object) -> SourceConfig:
         "focus": ("cat", "ship"),
     }
     return SourceConfig.model_validate(values | changes)
+
+
+def small_sheets(patch: pytest.MonkeyPatch) -> None:
+    """Write contact sheets of a run with one row, in two steps."""
+    prompts = fit.sheet_prompts
+    patch.setattr(fit, "SHEET_STEPS", 2)
+    patch.setattr(
+        fit, "sheet_prompts", lambda *known: (prompts(*known)[0][: fit.COLUMNS], fit.COLUMNS)
+    )

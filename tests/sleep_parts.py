@@ -1,30 +1,27 @@
-"""Shared helpers for tests of suspended processes: launches that change one dataset."""
+"""Shared helpers for tests of suspended launches: launches that change one dataset."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
-import signal
-import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from build_parts import SETTINGS, FakeRenderer, recipe, shard
-from fault_parts import CONTEXT, finished, on_change, sending, sleeps, start
 
 from factory.builder.build import build
 from factory.builder.tidy import tidy
 from factory.card import images as card_images
-from factory.common.errors import Failure, UserError
 from factory.common.storage import AnyPath, open_path, write_bytes
 from factory.data.columns import arrow_schema
 from factory.gates.duplicates import NearDuplicates
 from factory.gates.run import run_gates
-from factory.inspection.verify import verify_set
 from factory.recipe.library import load_recipe
+from factory.recipe.resolved import ResolvedRecipe
 from factory.shards.manifest import read_manifest
 from factory.shards.parquet import read_rows, write_shard
 from factory.shards.stamp import inspect, read_stamp
@@ -35,12 +32,18 @@ def quick(change: Callable[[Any, str, Any], None] = setattr) -> None:
     change(card_images, "plot_distributions", lambda recipes: b"plots")
 
 
+_launches = itertools.count()
+
+
 class Signed(FakeRenderer):
-    """Generates other images in each process, so that an image generated twice is detected."""
+    """Generates other images in each launch, so that an image generated twice is detected."""
+
+    def __init__(self, recipe: ResolvedRecipe, *, launch: int) -> None:
+        super().__init__(recipe)
+        self._mark = np.uint8((os.getpid() + 100 * launch) % 251)
 
     def render(self, rows: Sequence[Any], *, batch_size: int) -> Any:
-        images = super().render(rows, batch_size=batch_size)
-        return [image ^ np.uint8(os.getpid() % 251) for image in images]
+        return [image ^ self._mark for image in super().render(rows, batch_size=batch_size)]
 
 
 def generate(folder: Path, out: str | Path, *names: str) -> None:
@@ -50,7 +53,7 @@ def generate(folder: Path, out: str | Path, *names: str) -> None:
         out,
         settings=SETTINGS,
         show_progress=False,
-        renderer_factory=Signed,
+        renderer_factory=partial(Signed, launch=next(_launches)),
     )
 
 
@@ -140,48 +143,6 @@ def ready(folder: Path, out: str | Path, sleeper: str) -> None:
         damage(open_path(out))
 
 
-def act(folder: Path, out: str | Path, what: str, *events: int) -> None:
-    """Change a dataset as another machine would, and suspend before some changes to files."""
-    quick()
-    on_change(out, sending(events, signal.SIGSTOP), after=False)
-    SLEEPERS[what](folder, out)
-
-
-def count(folder: Path, out: str | Path, what: str, result: Any) -> None:
-    """Change a dataset and report the changes to files."""
-    changes: list[str] = []
-    quick()
-    on_change(out, changes.append, after=True)
-    SLEEPERS[what](folder, out)
-    result.put(changes)
-
-
-def changes_of(folder: Path, out: str | Path, what: str) -> list[str]:
-    """Return the changes to files by a launch: each call with its path."""
-    ready(folder, out, what)
-    result: Any = CONTEXT.Queue()
-    process = start(count, folder, out, what, result)
-    changes: list[str] = result.get(timeout=600)
-    assert finished(process) == 0
-    return changes
-
-
-def stopped(folder: Path, out: str | Path, what: str, *events: int) -> Any:
-    """Start a launch; return its process once it is suspended or has ended."""
-    process = start(act, folder, out, what, *events)
-    wait_until_it_sleeps(process)
-    return process
-
-
-def wait_until_it_sleeps(process: Any) -> None:
-    """Wait until a process is suspended or has ended."""
-    # Other work may leave a test a hundredth of a core.
-    deadline = time.monotonic() + 600
-    while not sleeps(process):
-        assert time.monotonic() < deadline, "it neither sleeps nor ends"
-        time.sleep(0.005)
-
-
 def images(out: str | Path) -> dict[tuple[str, int], bytes]:
     """Return the encoded images listed by a dataset, by config and index; complete shards only."""
     place = open_path(out)
@@ -194,63 +155,3 @@ def images(out: str | Path) -> dict[tuple[str, int], bytes]:
         if inspect(place / one.file).fault is None
         for row in read_rows(place / one.file)
     }
-
-
-def woken_up(folder: Path, out: str | Path, sleeper: str, event: int, other: str) -> int:
-    """Suspend a launch before a change to a file while another one changes the dataset.
-
-    Returns:
-        The suspended launch's exit status.
-    """
-    where = (sleeper, event, other)
-    ready(folder, out, sleeper)
-    process = stopped(folder, out, sleeper, event)
-    with suppress(UserError, Failure):
-        # Some changes must wait until a dataset is complete and undamaged.
-        CHANGES[other](folder, out)
-    before = images(out)
-    resume(process)
-    status = finished(process)
-    assert status in (0, 1), where
-    assert before.items() <= images(out).items(), where
-    if not verify_set(out).whole:
-        # It was stopped before the end: the same command again ends it.
-        assert status == 1, (where, verify_set(out).faults)
-        SLEEPERS[sleeper](folder, out)
-    assert verify_set(out).faults == (), where
-    assert before.items() <= images(out).items(), where
-    return status
-
-
-def resume(process: Any) -> None:
-    """Resume a suspended process."""
-    with suppress(ProcessLookupError):
-        # It may have had fewer steps than others of its kind.
-        os.kill(process.pid, signal.SIGCONT)
-
-
-def tidied_twice(folder: Path, out: Path, event: int, other: str, *, killed: bool) -> None:
-    """Suspend a `tidy` before and after it puts a file aside; another launch, then a `tidy` acts.
-
-    Args:
-        folder: New folder of the recipes.
-        out: The dataset.
-        event: Number of the change that puts a file aside.
-        other: Change of the other launch, while the file has its name for the last time.
-        killed: Whether the first `tidy` is killed afterwards, instead of resumed.
-    """
-    ready(folder, out, "tidies")
-    process = stopped(folder, out, "tidies", event, event + 1)
-    with suppress(UserError, Failure):
-        CHANGES[other](folder, out)
-    before = images(out)
-    resume(process)
-    wait_until_it_sleeps(process)
-    with suppress(Failure):
-        tidy(out, delete=True)
-    if killed:
-        os.kill(process.pid, signal.SIGKILL)
-    resume(process)
-    finished(process)
-    assert images(out) == before, (event, other)
-    assert verify_set(out).faults == (), (event, other)

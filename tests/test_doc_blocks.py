@@ -104,10 +104,11 @@ def shell(
     return shell
 
 
-# Pages whose commands are mostly those of the others, with other options.
+# Pages whose commands are mostly those of the others, with other options; all are parsed above. The
+# options of training are in test_train_*.py.
 IN_SOAK = (
     *("cifar10", "cookbook", "gallery", "gates", "multi-node", "paper", "report", "sharing"),
-    *("trust", "zero-shot"),
+    *("train", "trust", "zero-shot"),
 )
 RUN = [
     pytest.param(page, marks=pytest.mark.soak if Path(page).stem in IN_SOAK else pytest.mark.slow)

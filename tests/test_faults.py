@@ -16,15 +16,14 @@ from typing import Any
 import pytest
 from build_parts import FakeRenderer, combination, recipe, shards_of, tree
 from fault_parts import (
-    CONTEXT,
     build_and_die,
     build_once,
-    count_changes,
     finished,
     generate,
     run_command,
     start,
     strays,
+    watching,
 )
 from overlap import SETTINGS, measured
 
@@ -67,11 +66,11 @@ def wait_for(condition: Any, *, within_s: float = 60) -> None:
 
 
 def changes_of(recipes: list[Path], out: Path) -> list[str]:
-    result = CONTEXT.Queue()
-    process = start(count_changes, recipes, out, result)
-    changes: list[str] = result.get(timeout=120)
-    assert finished(process) == 0
-    return changes
+    """Return the changes to files by a build, in order: names of calls."""
+    changes: list[str] = []
+    with watching(out, changes.append):
+        generate(recipes, out)
+    return [change.split()[0] for change in changes]
 
 
 def killed_at(
@@ -103,7 +102,7 @@ def test_killed_at_some_change_to_the_file_system(
     }
     points: list[tuple[int, bool]] = []
     for call, places in wanted.items():
-        numbers = [int(one.split()[0]) for one in changes if one.split()[1] == call]
+        numbers = [number for number, name in enumerate(changes, 1) if name == call]
         points += [(numbers[place], after) for place, after in places]
     killed_at(points, recipes, tmp_path, undisturbed)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from photo_parts import photo_source, write_photos
+from photo_parts import photo_source, small_sheets, write_photos
 
 from factory.common.errors import UserError
 from train.generator.cli import main
@@ -47,7 +47,7 @@ SETTINGS = {
 def _little_is_measured() -> Iterator[None]:
     """Generate few images wherever a run or a pipeline is measured."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("train.generator.training.fit.SHEET_STEPS", 2)
+        small_sheets(patch)
         patch.setattr(diffusion, "class_gap", partial(class_gap, size=8))
         patch.setattr(run_probe, "PER_CLASS", 4)
         patch.setattr(run_probe, "EPOCHS", 3)

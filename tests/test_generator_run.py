@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from photo_parts import photo_source, write_photos
+from photo_parts import photo_source, small_sheets, write_photos
 from quick_python import python
 from safetensors.torch import load_file
 
@@ -47,7 +47,7 @@ def _a_process_of_its_own() -> Iterator[None]:
     torch.set_num_threads(1)
     AcceleratorState._reset_state(reset_partial_state=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("train.generator.training.fit.SHEET_STEPS", 2)
+        small_sheets(patch)
         yield
 
 

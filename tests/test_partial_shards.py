@@ -18,6 +18,7 @@ from factory.builder import partial_shards
 from factory.builder.build import BuildReport, build
 from factory.builder.partial_shards import PartialShards
 from factory.builder.tidy import tidy
+from factory.common.errors import Failure
 from factory.common.local_paths import WORKING
 from factory.common.stop_signals import Stopped
 from factory.inspection.status import status
@@ -268,6 +269,21 @@ def test_files_of_finished_configs_are_left_over(
     assert list(found.files) == [path.relative_to(stopped).as_posix()]
     generate(load_recipe(tmp_path / "base.yaml"), stopped)
     assert not (stopped / WORKING).exists()
+
+
+def test_a_build_that_resumes_after_another_has_finished_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was suspended between two batches; the other launch has grown and completed the config."""
+    out, other = tmp_path / "out", tmp_path / "other"
+    other.mkdir()
+    grown = large(other, images_per_class=90)
+    monkeypatch.setattr(partial_shards, "SECONDS", 0.0)
+    sleeping = ending_at(20, lambda: generate(grown, out))
+    with pytest.raises(Failure, match="another launch has changed this dataset"):
+        generate(large(tmp_path), out, sleeping)
+    assert not (out / WORKING).exists()
+    assert verify_set(out).whole and status(out).configs[0].images_kept == 0
 
 
 def test_no_file_is_written_while_shards_are_quick(

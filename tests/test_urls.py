@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ import pytest
 from build_parts import SETTINGS, FakeRenderer, combination, recipe, shard, shards_of, tree
 from fault_parts import build_once, finished, start
 from moto.server import ThreadedMotoServer
-from sleep_parts import OTHERS, SLEEPERS, changes_of, quick, woken_up
+from sleep_parts import CHANGES, OTHERS, SLEEPERS, damage, images, leave_over, quick, ready
+from suspend_parts import changes_of, suspended_in_turn, suspended_process, woken_up
 
 from factory.builder.build import BuildReport, build
 from factory.builder.markers import Markers, list_markers
@@ -24,6 +25,7 @@ from factory.cli.main import main
 from factory.common.errors import Failure, UserError
 from factory.common.local_paths import WORKING
 from factory.common.storage import open_path, write_bytes
+from factory.inspection.verify import verify_set
 from factory.recipe.library import load_recipe
 from factory.renderer.pool import Renderers
 from factory.shards.generations import FOLDER
@@ -162,9 +164,47 @@ PAIRS = [
 ]
 
 
-@pytest.fixture
-def resumed(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Return a function that resumes launches at steps spread over their length."""
+# Launches, and the calls of the store before which they sleep until the next ones have ended.
+IN_TURN = {
+    "new": [("finishes", 9), ("finishes", 21), ("finishes", 28), ("finishes", 0)],
+    "damaged": [("repairs", 15), ("repairs", 21), ("tidies", 3), ("grows", 0)],
+    "whole": [
+        *(("adds a column", 40), ("grows more", 26), ("tidies", 3)),
+        *(("adds another column", 33), ("finishes", 0)),
+    ],
+}
+
+
+@pytest.mark.slow
+def test_launches_that_wake_up_after_others_harm_nothing(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """22 interleavings: each launch sleeps while those after it run to their ends."""
+    quick(monkeypatch.setattr)
+    folder, found = tmp_path / "recipes", {}
+    ready(folder, place, "finishes")
+    for state, launches in IN_TURN.items():
+        if state == "damaged":
+            leave_over(open_path(place))
+            damage(open_path(place))
+        found[state], before = suspended_in_turn(folder, place, launches)
+        assert state == "whole" or verify_set(place).faults == ()
+    assert found["new"] == [0, 0, 0, 0], "they share a plan"
+    assert found["damaged"] == [1, 1, 0, 0]
+    assert found["whole"] == [1, 1, 0, 1, 0]
+    for what in ("finishes", "adds a column", "adds another column"):
+        CHANGES[what](folder, place)
+    assert verify_set(place).whole
+    assert before.items() <= images(place).items()
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+def test_a_hundred_suspended_processes_and_a_bucket(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes that signals stop and resume, at random calls."""
+    assert len(PAIRS) == 25
     quick(monkeypatch.setattr)
 
     @cache
@@ -172,35 +212,11 @@ def resumed(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
         name = sleeper.replace(" ", "-")
         return len(changes_of(tmp_path / f"count-{name}", f"{s3}/count-{name}", sleeper))
 
-    def resume(pairs: list[tuple[str, str]], *, rounds: int) -> None:
-        chance = random.Random(rounds)
-        for number, (sleeper, other) in enumerate(pairs * rounds):
-            event = chance.randint(1, steps(sleeper))
-            woken_up(tmp_path / str(number), f"{s3}/set-{number}", sleeper, event, other)
-
-    return resume
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "sleeper",
-    [
-        pytest.param(one, marks=[] if one == "grows" else pytest.mark.soak)
-        for one in SLEEPERS
-        if one != "gates"
-    ],
-)
-def test_a_resumed_launch_harms_nothing_in_a_bucket(
-    sleeper: str, resumed: Callable[..., None]
-) -> None:
-    resumed([pair for pair in PAIRS if pair[0] == sleeper][len(sleeper) % 2 :: 2][:1], rounds=1)
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(7200)
-def test_a_hundred_suspended_launches_in_a_bucket(resumed: Callable[..., None]) -> None:
-    assert len(PAIRS) == 25
-    resumed(PAIRS, rounds=4)
+    chance = random.Random(4)
+    for number, (sleeper, other) in enumerate(PAIRS * 4):
+        event, place = chance.randint(1, steps(sleeper)), f"{s3}/set-{number}"
+        folder = tmp_path / str(number)
+        woken_up(folder, place, sleeper, event, other, suspended=suspended_process)
 
 
 def test_a_marker_behind_a_url_is_created_by_one(place: str) -> None:

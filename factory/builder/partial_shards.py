@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from factory.builder.rows import GrowingRows, ShardRows
 from factory.common.local_paths import WORKING
 from factory.common.storage import AnyPath, entries
+from factory.shards.generations import Generation, latest, newest
 from factory.shards.layout import file_of, number_of
 from factory.shards.manifest import Manifest
 from factory.shards.parquet import read_rows, write_shard
@@ -35,12 +36,12 @@ class PartialShards:
 
     Attributes:
         out: Dataset directory.
-        manifest: Manifest of the build; it decides the names of files.
+        begun: Generation of the build; its manifest decides the names of files.
         schema: Columns of the dataset.
     """
 
     out: AnyPath
-    manifest: Manifest
+    begun: Generation
     schema: pyarrow.Schema
     _seen: list[AnyPath] = field(default_factory=list)
 
@@ -62,22 +63,32 @@ class PartialShards:
         return found
 
     def write(self, stamp: Stamp, rows: ShardRows) -> None:
-        """Write the images of one file."""
-        name = file_of(stamp, self.manifest).rpartition("/")[2]
+        """Write the images of one file, unless another launch has completed the config."""
+        name = file_of(stamp, self.begun.written).rpartition("/")[2]
         path = self.out / WORKING / stamp.config / name
         self._seen.append(path)
-        # Another build may have completed the config; what is written now is left for `tidy`.
+        # The folder may be removed at any time.
         with suppress(FileNotFoundError):
             write_shard(path, rows.rows, schema=self.schema, stamp=stamp)
+        # Checked after the write: the process may have been suspended before it.
+        if self._was_completed(stamp.config):
+            path.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Remove all files that were written or read: their shards are finished."""
         while self._seen:
             self._seen.pop().unlink(missing_ok=True)
 
+    def _was_completed(self, config: str) -> bool:
+        """Return whether another launch has completed a config since this build began."""
+        if latest(self.out) == self.begun.number or self.begun.written.configs[config].complete:
+            return False
+        now = newest(self.out).manifest
+        return now is not None and config in now.configs and now.configs[config].complete
+
     def _usable(self, wanted: Stamp) -> Iterator[tuple[AnyPath, Stamp]]:
         """Yield the undamaged files with images of a shard."""
-        index = wanted.start // self.manifest.settings.shard_size
+        index = wanted.start // self.begun.written.settings.shard_size
         for path in partial_shards(self.out, wanted.config):
             if number_of(path.name) != index:
                 continue

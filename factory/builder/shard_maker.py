@@ -58,7 +58,7 @@ class ShardMaker:
             if job.twin_of is not None:
                 self._twins.setdefault(job.twin_of, []).append(job)
         self._fence = Fence(self.out, self._sizes, manifest, seen=self.generation.number)
-        self._partial = PartialShards(self.out, manifest, self._schema)
+        self._partial = PartialShards(self.out, self.generation, self._schema)
         self._row_maker = RowMaker(
             self.out,
             manifest.settings,

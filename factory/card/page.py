@@ -7,6 +7,7 @@
 import itertools
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,7 @@ def _text(
     return render(general | built_fields(manifest), filled)
 
 
+@cache
 def environment(folder: Path) -> Any:
     """Return the templates of a folder, with filters `cell` and `code` that escape text."""
     import jinja2
