@@ -22,10 +22,9 @@ FACES = {
         "small_files upload"
     ),
     "data": (
-        "class_names columns dependent_columns folder_level image_folder image_stream image_table label_map "
-        "label_options left_out marks open open_stream pixels readable row_counts row_filter "
-        "row_subsets "
-        "sampling_record"
+        "class_names columns dependent_columns folder_level image_folder image_stream image_table "
+        "label_map label_options left_out marks open open_stream pixels readable row_counts "
+        "row_filter row_subsets sampling_record"
     ),
     "distributions": "base caption_texts captions continuous discrete scalar template variables",
     "recipe": (
