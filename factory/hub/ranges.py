@@ -14,8 +14,8 @@ def read_range(session: HubSession, commit: str, path: str, start: int, stop: in
         UserError: The Hub rejected the request.
         Failure: All retries failed.
     """
-    from huggingface_hub import get_session, hf_hub_url
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+    from huggingface_hub import get_session, hf_hub_url, hf_raise_for_status
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
     target = session.target
     url = hf_hub_url(target.repo_id, path, repo_type=target.repo_type, revision=commit)
