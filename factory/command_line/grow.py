@@ -29,6 +29,7 @@ from factory.common.storage import at_home
 
 if TYPE_CHECKING:
     from eval.classifier import Classifier
+    from factory.gates.choice import ClassChoice
     from factory.gates.judge import Judge
     from factory.gates.rounds import Round
     from factory.shards.manifest import Manifest
@@ -194,7 +195,7 @@ def _generate(recipe: Path, args: argparse.Namespace, *, device: str) -> None:
     """Build the candidates with the command `build`, which starts processes of its own.
 
     Raises:
-        Failure: It failed; it has printed the reason.
+        Failure: It failed, with its reason.
     """
     given = {
         "--allow-cut-prompts": args.allow_cut_prompts,
@@ -217,18 +218,20 @@ def _generate(recipe: Path, args: argparse.Namespace, *, device: str) -> None:
                 raise
         said = read_all(Path(folder))
     if status:
-        reason = said[0].text if said else f"its build ended with status {status}"
-        raise Failure(f"{recipe.stem} was not generated: {reason}")
+        ended = f"its build ended with status {status}; run the same command again to resume"
+        raise Failure(f"{recipe.stem} was not generated: {said[0].text if said else ended}")
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+def _class_row(name: str, one: ClassChoice) -> tuple[str, ...]:
+    means = (one.entropy, one.kept_entropy)
+    entropies = ("-" if value is None else f"{value:.2f}" for value in means)
+    return (name, f"{one.assigned_to_others} of {one.candidates}", str(one.kept), *entropies)
 
 
 def _report(done: Round, out: Path) -> None:
-    kept = sum(one.kept for one in done.classes.values())
+    chosen = sum(one.kept for one in done.classes.values())
     console.write(
-        f"{out}: {done.config} has {done.images} images: those of {done.grown}, and {kept} of "
+        f"{out}: {done.config} has {done.images} images: those of {done.grown}, and {chosen} of "
         f"{done.generated} candidates"
     )
     console.write(
@@ -237,20 +240,11 @@ def _report(done: Round, out: Path) -> None:
         "rounds.json)"
     )
     worst = sorted(done.classes.items(), key=lambda one: -one[1].deficit)
-    rows = [
-        (
-            name,
-            f"{one.assigned_to_others} of {one.candidates}",
-            str(one.kept),
-            _number(one.entropy),
-            _number(one.kept_entropy),
-        )
-        for name, one in worst[:_WORST]
-    ]
     header = ("class", "assigned to others", "kept", "entropy", "entropy of the kept")
     console.write(f"kept per class (--quota {done.quota}):")
+    rows = [_class_row(name, one) for name, one in worst[:_WORST]]
     console.write(console.table(rows, header=header, align="lrrrr"))
     if len(worst) > _WORST:
-        console.write(f"and {len(worst) - _WORST} more classes")
+        console.write(f"and {len(worst) - _WORST} more classes (all of them in rounds.json)")
     line = shlex.join(["train", str(out), "--config", done.config])
     console.write(f"next: {command(f'{line} --out RUN')}")

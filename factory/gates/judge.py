@@ -51,9 +51,8 @@ class Judge:
         """Return columns and classifier."""
         return GateEntry(
             columns=_COLUMNS,
-            method="entropy of a trained classifier's probabilities (nats); probability of the "
-            "image's class minus the highest of another class; SHA-256 of the weights of the "
-            "row's classifier, which may be an earlier one than this",
+            method="entropy of a classifier's probabilities (nats); probability of the image's "
+            "class minus the highest other; weights of the row's classifier (model: the latest)",
             model=self._model,
             revision=self._revision,
         )

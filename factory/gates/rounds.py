@@ -29,6 +29,7 @@ from factory.gates.judge import Judge
 from factory.gates.round_costs import RoundCosts
 from factory.gates.round_recipes import RoundRecipes, number_of, root_of
 from factory.gates.run import run_gates
+from factory.recipe.resolved import ResolvedRecipe
 from factory.shards.directory import require_config, require_set, stored_recipe
 from factory.shards.manifest import Manifest
 from factory.shards.settings import BuildSettings
@@ -90,14 +91,7 @@ def add_round(
         UserError: The dataset or config is missing or unsuitable, a class has too few candidates,
             or the round exists with other images.
     """
-    if wanted.keep > wanted.candidates:
-        raise UserError(
-            f"--keep {wanted.keep} is more than --candidates {wanted.candidates}; lower it"
-        )
-    before = require_set(out)
-    require_config(out, before, config)
-    grown = stored_recipe(out, config)
-    number = number_of(out, grown)
+    before, grown, number = _begin(out, config, wanted)
     name = f"{root_of(grown).name}-round-{number}"
     source = _source(judge, wanted)
     if name in before.configs and stored_recipe(out, name).source != source:
@@ -115,14 +109,14 @@ def add_round(
         recipe = recipes.round(name, candidates, chosen, source=source)
     if name in before.configs and before.configs[name].fingerprint != recipe.fingerprint:
         raise _exists(out, name)
-    settings = BuildSettings(device=before.settings.device)
+    settings, entry = BuildSettings(device=before.settings.device), judge.entry()
     build([recipe], out, settings=settings, show_progress=show_progress)
     done = Round(
         config=name,
         grown=config,
         candidates=candidates,
-        judge=str(judge.entry().model),
-        weights_sha256=str(judge.entry().revision),
+        judge=str(entry.model),
+        weights_sha256=str(entry.revision),
         by=wanted.by,
         quota=wanted.quota,
         images=require_set(out).num_images(name),
@@ -132,6 +126,18 @@ def add_round(
     )
     costs.finish(asdict(done))
     return done
+
+
+def _begin(out: Path, config: str, wanted: Wanted) -> tuple[Manifest, ResolvedRecipe, int]:
+    """Return the dataset, the recipe of the config to grow, and the number of its next round."""
+    if wanted.keep > wanted.candidates:
+        raise UserError(
+            f"--keep {wanted.keep} is more than --candidates {wanted.candidates}; lower it"
+        )
+    before = require_set(out)
+    require_config(out, before, config)
+    grown = stored_recipe(out, config)
+    return before, grown, number_of(out, grown)
 
 
 def _measured(out: Path, judge: Judge, candidates: str, *, show_progress: bool) -> Measured:
