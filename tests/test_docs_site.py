@@ -12,8 +12,9 @@ import pytest
 import write_figures
 from doc_pages import blocks
 
-from factory.data.columns import DIFFERENCE_HASH, TEMPLATE, fixed_columns
-from factory.gates import class_margin, clip_score, duplicates, judge, marked, safety
+from factory.data.columns import DIFFERENCE_HASH, EMBEDDING_HASH, TEMPLATE, fixed_columns
+from factory.gates import class_margin, clip_score, duplicates, judge, label_issues, marked, safety
+from factory.gates import embedding_duplicates as embedded
 from factory.recipe.library import load_recipe
 
 ROOT = Path(__file__).parent.parent
@@ -85,9 +86,10 @@ def test_images_of_the_gallery_exist_and_are_small() -> None:
 def test_the_page_of_columns_lists_all() -> None:
     page = (ROOT / "docs/columns.md").read_text()
     gates = [clip_score.COLUMN, class_margin.COLUMN, class_margin.NEAREST]
-    gates += [safety.FLAG, safety.SCORE]
+    gates += [safety.FLAG, safety.SCORE, label_issues.FLAG, label_issues.QUALITY]
     gates += [duplicates.FLAG, duplicates.OF, duplicates.OTHER_LABEL]
-    gates += [judge.ENTROPY, judge.MARGIN, judge.WEIGHTS]
+    gates += [embedded.FLAG, embedded.NEAREST, embedded.SIMILARITY, embedded.OTHER_LABEL]
+    gates += [EMBEDDING_HASH, judge.ENTROPY, judge.MARGIN, judge.WEIGHTS]
     gates += [DIFFERENCE_HASH, marked.COLUMN]
     assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [
         *(fixed := list(fixed_columns()))[: fixed.index("guidance_scale")],

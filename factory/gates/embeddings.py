@@ -91,7 +91,10 @@ class Embeddings:
 
         with torch.inference_mode():
             pixels = torch.stack([self._pixels(image_of(row)) for row in rows])
-            found = self._embed(pixels.to(self.device)).float()
+            # Batches of one size: the last digits of a vector do not depend on later images.
+            padding = pixels.new_zeros(self._batch_size - len(rows), *pixels.shape[1:])
+            batch = torch.cat([pixels, padding]).to(self.device)
+            found = self._embed(batch).float()[: len(rows)]
             unit = torch.nn.functional.normalize(found.flatten(1)).cpu().numpy()
         odd = np.flatnonzero(~np.isfinite(unit).all(axis=1))
         if len(odd):
