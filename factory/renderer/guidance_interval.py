@@ -46,7 +46,7 @@ def guidance_in(pipeline: Any, interval: GuidanceInterval, size: int) -> Iterato
     calls: list[bool] = []
     done = 0
 
-    def before(_: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Any] | None:
+    def before(_: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
         given = dict(zip(names, args, strict=False)) | kwargs
         halves = {key: _prompted(key, value, size, name) for key, value in given.items()}
         calls[:] = calls or _guided_calls(pipeline.scheduler.timesteps.tolist(), interval)

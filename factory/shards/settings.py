@@ -7,6 +7,7 @@ directory use the recorded settings, so that all images are generated in the sam
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from factory.common import console
 from factory.common.errors import UserError
@@ -135,7 +136,9 @@ def _canonical(wanted: BuildSettings) -> BuildSettings:
         "quantize": known_quantization,
     }
     given = {name: getattr(wanted, name) for name in readers}
-    found = {name: str(readers[name](text)) for name, text in given.items() if text is not None}
+    found: dict[str, Any] = {
+        name: str(readers[name](text)) for name, text in given.items() if text is not None
+    }
     return replace(wanted, **found)
 
 
