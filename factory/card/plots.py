@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from factory.common.imports import without_garbage_collection
 from factory.common.plot_text import in_bundled
 from factory.data.dependent_columns import dependent_columns
 from factory.distributions.template import Value, shown
@@ -63,8 +64,9 @@ def plot_distributions(recipes: Sequence[ResolvedRecipe]) -> bytes | None:
     numbers, named = spreads(recipes)
     if not numbers and not named:
         return None
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    with without_garbage_collection():
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
 
     rows_of_bars = [named[start : start + 2] for start in range(0, len(named), 2)]
     heights = [0.9 + 0.34 * len(spread) for _, spread in numbers]

@@ -44,6 +44,8 @@ def text(results: Results) -> str:
 def _section(section: Section, found: Mapping[str, Any] | None) -> Iterator[str]:
     yield f"## {section.title}\n"
     yield f"{section.about}\n"
+    if section.tried:
+        yield f"Tried, and did not pay: {'; '.join(section.tried)}.\n"
     if found is None:
         yield f"{NOT_MEASURED.capitalize()}. {_WHERE[section.target]}\n"
         return
