@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from eval.coverage.figures import FEWEST
 from factory.common.console import table
 
 _SHOWN = 10
@@ -78,7 +79,7 @@ def _groups(column: str, groups: Mapping[str, Any]) -> str:
     """Return the groups of a column: the ten that are covered least."""
     measured = {name: one for name, one in groups.items() if one["figures"] is not None}
     if not measured:
-        return f"{column}: too few images of each to measure it"
+        return f"{column}: not measured, since no value has {FEWEST} images or more"
     shown = list(measured)
     if len(shown) > _SHOWN:
         shown = sorted(shown, key=lambda name: _coverage(measured[name]))[:_SHOWN]

@@ -427,8 +427,7 @@ def test_the_next_line_names_the_recommended_config(
         report = BuildReport(tmp_path, configs, generated=1, kept=0, seconds=1.0)
         summarize(report, out, train="--model m")
         *before, train, load = capsys.readouterr().out.splitlines()
-        config = f" --config {named}" if len(configs) > 1 else ""
-        assert train.endswith(f"train '{out}'{config} --model m --out 'runs/my pets'")
+        assert train.endswith(f"train '{out}' --config {named} --model m --out 'runs/my pets'")
         assert load.endswith(f'load_dataset("{out}", "{named}", split="train")')
         assert before[0] == f"{out}: 1 image generated (1 s, 1.0 images/s), 0 already present"
         assert (f"  look at {sheet}" in before) == sheet.is_file()

@@ -96,6 +96,13 @@ def test_class_names_are_checked() -> None:
         class_names(["a b", "a_b"])
 
 
+def comments(path: Path) -> str:
+    """Return the comments above a recipe as one line."""
+    lines = path.read_text().splitlines()
+    assert max(map(len, lines)) <= 100
+    return " ".join(line.lstrip("# ") for line in lines if line.startswith("#"))
+
+
 def test_the_recommended_config_has_the_guidance_of_the_study_and_names_its_effect(
     tmp_path: Path,
 ) -> None:
@@ -105,9 +112,7 @@ def test_the_recommended_config_has_the_guidance_of_the_study_and_names_its_effe
     assert by_name["recommended"].sampling.guidance_scale.bounds() == studied.bounds() == (1.5, 2)
     # The union is of the paper's rows alone.
     assert [member.name for member in by_name["all-combined"].members] == PAPER
-    lines = (tmp_path / "pets/recommended.yaml").read_text().splitlines()
-    assert max(map(len, lines)) <= 100
-    line = " ".join(line.lstrip("# ") for line in lines if line.startswith("#"))
+    line = comments(tmp_path / "pets/recommended.yaml")
     assert "1.5 to 2 instead of 7.5, at 40 steps: +10.6 and +10.8 points on CIFAR-10" in line
     assert "+1.3 and +9.9 points on EuroSAT, not significant" in line
     study = (ROOT / "docs/study.md").read_text()
@@ -130,7 +135,7 @@ def test_styles_pass_check_and_ask_for_their_kind_of_image(style: str, tmp_path:
     assert ("class-prompt" in by_name) == (style == "photo")
     prompts = {row.prompt for row in plan(by_name["multi-domain"]).rows(0, 100)}
     assert len(prompts) == 2 * len(STYLES[style].domains)
-    assert STYLES[style].measured in (tmp_path / "x/recommended.yaml").read_text()
+    assert STYLES[style].measured in comments(tmp_path / "x/recommended.yaml")
     assert "{{" not in STYLES[style].measured, "the text is inserted as it is"
     readme = (tmp_path / "x/README.md").read_text()
     assert ("diagnosis" in readme) == (style == "medical")

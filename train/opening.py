@@ -51,6 +51,8 @@ def open_datasets(
 
 def size_note(options: TrainOptions, opened: OpenedDataset, side: int) -> str | None:
     """Return a line if the images are trained at another size than they have."""
+    if not len(opened.dataset):
+        return None
     cell = opened.dataset.select_columns([opened.image_column])[0][opened.image_column]
     try:
         _, width, height = image_header(cell, where="row 0", folder=opened.image_folder)

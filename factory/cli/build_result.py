@@ -99,8 +99,8 @@ def summarize(report: BuildReport, out: str, *, train: str | None) -> None:
 def _write_next(report: BuildReport, out: str, train: str) -> None:
     config = RECOMMENDED if RECOMMENDED in report.configs else report.configs[0]
     sheet, run = Path(out, SHEET), Path("runs", Path(out).absolute().name)
-    chosen = f" --config {config}" if len(report.configs) > 1 else ""
-    line = f"train {shlex.quote(out)}{chosen} {train} --out {shlex.quote(str(run))}"
+    # Named even if it is the only one: earlier builds may have left others.
+    line = f"train {shlex.quote(out)} --config {config} {train} --out {shlex.quote(str(run))}"
     console.write("next:")
     if sheet.is_file():
         console.write(f"  look at {sheet}")

@@ -161,7 +161,8 @@ def _header(
         total=images * len(base["classes"]),
     )
     if set_name == RECOMMENDED:
-        lines = textwrap.wrap(f"Measured: {style.measured}", width=98, subsequent_indent="  ")
+        text = f"Measured: {style.measured}"
+        lines = textwrap.wrap(text, width=98, subsequent_indent="  ", break_on_hyphens=False)
         header += "".join(f"# {line}\n" for line in lines)
     return header + (_EMBEDDED_LICENCE if is_embedded(model) else "")
 
