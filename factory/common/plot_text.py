@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.common.console import log
+from factory.common.imports import without_garbage_collection
 from factory.common.text import some
 
 _BUNDLED = "DejaVu Sans"
@@ -97,8 +98,9 @@ def _visible(texts: Iterable[str]) -> frozenset[str]:
 @cache
 def bundled_characters() -> frozenset[str]:
     """Return the characters of matplotlib's bundled font, and those without a glyph."""
-    import matplotlib
-    from matplotlib.ft2font import FT2Font
+    with without_garbage_collection():
+        import matplotlib
+        from matplotlib.ft2font import FT2Font
 
     path = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
     codes = FT2Font(str(path)).get_charmap()
