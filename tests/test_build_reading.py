@@ -57,7 +57,7 @@ def test_every_config_loads_with_images_and_names(tmp_path: Path) -> None:
     assert len(joined) == 30
 
 
-def test_timm_reads_a_set(tmp_path: Path) -> None:
+def test_timm_reads_a_dataset(tmp_path: Path) -> None:
     from timm.data import create_dataset
 
     generate(recipe(tmp_path, "base"), tmp_path / "out")
@@ -68,7 +68,7 @@ def test_timm_reads_a_set(tmp_path: Path) -> None:
     assert read.reader.class_to_idx == {name: place for place, name in enumerate(LABELS)}
 
 
-def test_a_grown_set_is_read_whole(tmp_path: Path) -> None:
+def test_a_grown_dataset_is_read_whole(tmp_path: Path) -> None:
     small, large = (recipe(tmp_path, "base", images_per_class=count) for count in (2, 6))
     generate(small, tmp_path / "out")
     assert seeds(tmp_path / "out") == planned(small)
@@ -76,7 +76,7 @@ def test_a_grown_set_is_read_whole(tmp_path: Path) -> None:
     assert seeds(tmp_path / "out") == planned(large)
 
 
-def test_a_set_generated_again_with_another_seed_is_read_again(tmp_path: Path) -> None:
+def test_a_dataset_generated_with_another_seed_is_not_read_from_the_cache(tmp_path: Path) -> None:
     out = tmp_path / "out"
     for seed in (1, 2):
         again = recipe(tmp_path, "base", sampling={"seed": seed})
@@ -85,7 +85,7 @@ def test_a_set_generated_again_with_another_seed_is_read_again(tmp_path: Path) -
         shutil.rmtree(out)
 
 
-def test_two_sets_of_one_folder_name_are_distinguished(tmp_path: Path) -> None:
+def test_two_datasets_with_the_same_folder_name_are_distinguished(tmp_path: Path) -> None:
     for seed in (1, 2):
         place = tmp_path / f"place-{seed}" / "out"
         generate(recipe(tmp_path, "base", sampling={"seed": seed}), place)

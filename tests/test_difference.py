@@ -36,7 +36,7 @@ def only(found: Any) -> ConfigDifference:
     return config
 
 
-def test_a_set_is_the_same_as_its_copy_and_its_recipe(out: Path, tmp_path: Path) -> None:
+def test_a_dataset_does_not_differ_from_its_copy_and_its_recipe(out: Path, tmp_path: Path) -> None:
     shutil.copytree(out, tmp_path / "copy")
     assert diff(str(out), str(tmp_path / "copy")).same
     found = diff(str(out), str(tmp_path / "base.yaml"))
@@ -67,7 +67,7 @@ def test_changes_of_a_recipe_are_reported_by_key(tmp_path: Path) -> None:
     assert config.shards is None, "no set, no shards"
 
 
-def test_the_order_of_classes_counts(tmp_path: Path) -> None:
+def test_another_order_of_classes_is_a_difference(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     recipe(tmp_path, "base")
     recipe(tmp_path / "b", "base", classes=["dog", "cat", "ship"])
@@ -92,7 +92,7 @@ def test_growth_generates_the_reported_shards(
     assert sum(digest in before for digest in data) >= kept
 
 
-def test_another_recipe_is_generated_again(out: Path, tmp_path: Path) -> None:
+def test_a_difference_of_recipes_generates_all_images_again(out: Path, tmp_path: Path) -> None:
     other = recipe(tmp_path, "base", prompt="one {class}")
     config = only(diff(str(out), str(tmp_path / "base.yaml")))
     assert config.changes == (Change("prompt", "a {class}", "one {class}"),)
@@ -102,7 +102,7 @@ def test_another_recipe_is_generated_again(out: Path, tmp_path: Path) -> None:
         generate(other, out)
 
 
-def test_two_sets_of_other_settings(out: Path, tmp_path: Path) -> None:
+def test_datasets_with_other_settings_differ(out: Path, tmp_path: Path) -> None:
     settings = BuildSettings(batch_size=2, shard_size=8, dtype="float32")
     generate(recipe(tmp_path, "base", images_per_class=6), tmp_path / "b", settings=settings)
     found = diff(str(out), str(tmp_path / "b"))
@@ -140,7 +140,9 @@ def run(*arguments: str) -> int:
     return command.run(parser.parse_args(arguments))
 
 
-def test_the_command(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_diff_command_prints_differences_and_sets_the_exit_status(
+    out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     recipe(tmp_path, "base", images_per_class=20)
     sides = (str(out), str(tmp_path / "base.yaml"))
     assert run(*sides) == 0

@@ -17,6 +17,7 @@ from doc_pages import Block, Shell, blocks, commands, is_run, make_programs, pag
 from doc_rules import FILES, GIVEN, NOT_RUN, STATUS, tiny
 from hub_parts import client_env
 from localhub import LocalHub
+from localhub_repos import Repo
 
 from factory.command_line.cli import COMMANDS
 from factory.common.commands import command_parsers
@@ -92,16 +93,32 @@ def programs(environment: dict[str, str], tmp_path_factory: pytest.TempPathFacto
     return make_programs(tmp_path_factory.mktemp("programs"), environment)
 
 
+@pytest.fixture(scope="module")
+def generator(
+    hub_of_pages: LocalHub,
+    environment: dict[str, str],
+    programs: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[tuple[str, str], Repo]:
+    """A repository with a generator with random weights, by its key on the Hub."""
+    shell = Shell(tmp_path_factory.mktemp("generator"), programs, environment)
+    shell.run(Block("", 0, "", "prepare generator tiny --hub ORG/tiny"))
+    return dict(hub_of_pages.repos)
+
+
 @pytest.fixture
 def shell(
-    hub_of_pages: LocalHub, environment: dict[str, str], programs: Path, tmp_path: Path
+    hub_of_pages: LocalHub,
+    generator: dict[tuple[str, str], Repo],
+    environment: dict[str, str],
+    programs: Path,
+    tmp_path: Path,
 ) -> Shell:
-    """An empty folder, and a Hub that has nothing but a generator with random weights."""
+    """An empty folder, and a Hub that has nothing but the generator."""
     # Its storage stays: clients remember what they have uploaded.
     hub_of_pages.repos.clear()
-    shell = Shell(tmp_path, programs, environment)
-    shell.run(Block("", 0, "", "prepare generator tiny --hub ORG/tiny"))
-    return shell
+    hub_of_pages.repos.update(generator)
+    return Shell(tmp_path, programs, environment)
 
 
 # Pages whose commands are mostly those of the others, with other options; all are parsed above. The

@@ -88,7 +88,7 @@ def killed_at(
 
 
 @pytest.mark.slow
-def test_killed_at_some_change_to_the_file_system(
+def test_a_build_killed_at_some_changes_to_files_resumes_to_the_same_bytes(
     recipes: list[Path], tmp_path: Path, undisturbed: dict[str, str]
 ) -> None:
     """At markers, shards, manifest and card, and while markers are removed."""
@@ -109,7 +109,7 @@ def test_killed_at_some_change_to_the_file_system(
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-def test_killed_at_every_change_to_the_file_system(
+def test_a_build_killed_at_every_change_to_files_resumes_to_the_same_bytes(
     recipes: list[Path], tmp_path: Path, undisturbed: dict[str, str]
 ) -> None:
     changes = changes_of(recipes, tmp_path / "counted")
@@ -118,13 +118,13 @@ def test_killed_at_every_change_to_the_file_system(
 
 
 @pytest.mark.slow
-def test_killed_over_and_over(tmp_path: Path) -> None:
+def test_a_build_killed_five_times_ends_with_the_same_bytes(tmp_path: Path) -> None:
     killed_many_times(tmp_path, kills=5)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-def test_killed_forty_times_in_one_build(tmp_path: Path) -> None:
+def test_a_build_killed_forty_times_ends_with_the_same_bytes(tmp_path: Path) -> None:
     killed_many_times(tmp_path, kills=40)
 
 
@@ -145,7 +145,7 @@ def killed_many_times(tmp_path: Path, *, kills: int) -> None:
     assert not strays(out)
 
 
-def test_two_launches_at_once_share_the_work(tmp_path: Path) -> None:
+def test_two_launches_share_the_work(tmp_path: Path) -> None:
     recipes = large(tmp_path, shards=12)
     generate(recipes, tmp_path / "alone")
     out = tmp_path / "shared"
@@ -159,7 +159,7 @@ def test_two_launches_at_once_share_the_work(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_four_launches_generate_little_twice(tmp_path: Path) -> None:
+def test_four_launches_generate_few_images_twice(tmp_path: Path) -> None:
     found = measured(tmp_path, launches=4, shards=24, image_s=0.03)
     assert min(found.generated) >= 16
     assert 0 <= found.twice < 0.2, "at most a shard for each launch but one, and some for delays"
@@ -175,7 +175,7 @@ def test_four_launches_generate_little_twice(tmp_path: Path) -> None:
     assert not strays(tmp_path / "out")
 
 
-def test_one_of_two_launches_is_killed(tmp_path: Path) -> None:
+def test_a_launch_finishes_the_dataset_when_the_other_is_killed(tmp_path: Path) -> None:
     recipes = large(tmp_path, shards=10)
     generate(recipes, tmp_path / "alone")
     out = tmp_path / "shared"
@@ -261,7 +261,9 @@ def test_a_signal_leaves_a_directory_that_can_be_built_on(
     assert tree(out) == tree(tmp_path / "once")
 
 
-def test_a_wall_clock_may_go_backwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_build_does_not_depend_on_the_wall_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipes = large(tmp_path, shards=4)
     generate(recipes, tmp_path / "once")
     now = [2e9]
@@ -291,7 +293,9 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_disk_that_fills_up(tmp_path: Path, disk: Path) -> None:
+def test_a_full_disk_stops_a_build_that_resumes_when_there_is_space(
+    tmp_path: Path, disk: Path
+) -> None:
     recipes = large(tmp_path, shards=20)
     out, errors = disk / "out", tmp_path / "errors"
     assert finished(start(run_command, recipes, out, 0.0, errors)) == 1
@@ -307,7 +311,7 @@ def test_a_disk_that_fills_up(tmp_path: Path, disk: Path) -> None:
     assert tree(out) == tree(tmp_path / "once")
 
 
-def test_a_read_only_directory(tmp_path: Path, disk: Path) -> None:
+def test_a_read_only_file_system_is_reported_in_one_line(tmp_path: Path, disk: Path) -> None:
     """Root ignores permissions, so the whole file system is read-only."""
     recipes = large(tmp_path, shards=1)
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
@@ -318,7 +322,9 @@ def test_a_read_only_directory(tmp_path: Path, disk: Path) -> None:
     assert not list(disk.iterdir())
 
 
-def test_a_quota_that_is_used_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exceeded_quota_stops_a_build_that_resumes_when_there_is_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipes = large(tmp_path, shards=3)
     synced = os.fsync
 

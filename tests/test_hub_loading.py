@@ -83,10 +83,13 @@ run_main(main)
 
 # A line for each "REFERENCE CONFIG" that is refused: exit status, message.
 _REFUSED = """
-import sys
+import sys, time
 from factory.common.errors import FactoryError
 from factory.data.open import open_dataset
 
+# huggingface_hub itself waits 1, 2, 4, 8 and 8 s between attempts.
+wait = time.sleep
+time.sleep = lambda seconds: wait(min(seconds, 0.05))
 for reference in sys.argv[1:]:
     try:
         open_dataset(reference.split()[0], config_name=reference.split()[1])

@@ -74,7 +74,7 @@ def resolved(hub: LocalHub, home: Path, reference: object, **env: Any) -> str:
         ("hf://datasets/a/b@feature%2Fx/y", ("a/b", "feature/x", "y")),
     ],
 )
-def test_references(text: str, expected: tuple[str, str | None, str]) -> None:
+def test_hub_references_are_parsed(text: str, expected: tuple[str, str | None, str]) -> None:
     found = parse_reference(text)
     assert (found.repo_id, found.revision, found.path) == expected
 
@@ -105,7 +105,9 @@ def test_a_copy_records_its_origin() -> None:
     assert place_of(Path("/home/datasets/recipes/x.yaml")) is None
 
 
-def test_a_tag_that_moves_moves_no_resolved_recipe(team_hub: LocalHub, tmp_path: Path) -> None:
+def test_a_resolved_recipe_keeps_its_commit_when_the_tag_moves(
+    team_hub: LocalHub, tmp_path: Path
+) -> None:
     first = put(team_hub, {"recipes/pets/base.yaml": BASE}, tag="v1")
     child = local(
         tmp_path, "extends: hf://datasets/team/recipes@v1/pets/base\nnegative_prompt: x\n"
@@ -157,7 +159,9 @@ def test_cached_recipes_work_offline(team_hub: LocalHub, tmp_path: Path) -> None
     assert "HF_HUB_OFFLINE is set and this is not in the cache" in colder.stderr
 
 
-def test_one_cached_recipe_is_no_folder(team_hub: LocalHub, tmp_path: Path) -> None:
+def test_a_folder_with_only_one_cached_recipe_is_not_read_offline(
+    team_hub: LocalHub, tmp_path: Path
+) -> None:
     put(team_hub, {"recipes/a.yaml": BASE, "recipes/b.yaml": BASE})
     resolved(team_hub, tmp_path / "home", "hf://datasets/team/recipes/a")
     whole = ("plan", "hf://datasets/team/recipes/recipes", "--jsonl")

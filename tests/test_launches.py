@@ -122,7 +122,9 @@ def test_two_nodes_and_a_rank_that_is_killed(large: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.soak
-def test_the_coordinator_is_killed(large: Path, tmp_path: Path) -> None:
+def test_a_job_whose_coordinator_is_killed_resumes_to_the_same_bytes(
+    large: Path, tmp_path: Path
+) -> None:
     """Without a launcher to restart it, the job ends; the same command resumes it."""
     out = tmp_path / "out"
     arguments = ["--standalone", "--nproc-per-node", "2", SCRIPT, str(large), str(out), "0.3"]
@@ -142,7 +144,7 @@ def test_the_coordinator_is_killed(large: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_whole_job_is_killed(large: Path, tmp_path: Path) -> None:
+def test_a_killed_job_resumes_to_the_same_bytes(large: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = ["--standalone", "--nproc-per-node", "3", SCRIPT, str(large), str(out), "0.3"]
     with torchrun(*arguments):
@@ -155,7 +157,7 @@ def test_the_whole_job_is_killed(large: Path, tmp_path: Path) -> None:
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-def test_random_ranks_are_killed_in_one_build(tmp_path: Path) -> None:
+def test_a_build_whose_ranks_are_killed_at_random_ends_with_the_same_bytes(tmp_path: Path) -> None:
     """25 kills of a random rank under torchrun, which restarts the group each time."""
     kills, moments = 25, random.Random(0)
     recipe(tmp_path, "large", images_per_class=160, classes=["cat", "dog"])
@@ -194,7 +196,7 @@ def test_parts_of_an_array_job(large: Path, tmp_path: Path) -> None:
     assert [*generated, report.generated] == [24, 24, 32]
 
 
-def test_parts_at_once(large: Path, tmp_path: Path) -> None:
+def test_parts_that_run_at_the_same_time_complete_the_dataset(large: Path, tmp_path: Path) -> None:
     out = tmp_path / "parts"
     parts = [start(build_part, [large], out, f"{number}/3") for number in (1, 2, 3)]
     assert [finished(one) for one in parts] == [0, 0, 0]
@@ -203,7 +205,7 @@ def test_parts_at_once(large: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "3", "a/b", "1/", "-1/4"])
-def test_parts_that_are_none(text: str) -> None:
+def test_invalid_parts_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="--part"):
         Part.parse(text)
 

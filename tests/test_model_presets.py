@@ -97,7 +97,7 @@ def test_sampling_model_with_an_unknown_model_is_refused() -> None:
         load_recipe("cifar10/base-class", model="org/x", sampling="model")
 
 
-def test_a_revision_and_set_go_last() -> None:
+def test_the_revision_and_set_options_override_the_models_values() -> None:
     recipe = load_recipe(
         "cifar10/base-class",
         model="sdxl@abc",
@@ -177,7 +177,7 @@ def test_guidance_that_has_no_effect_is_refused(guidance: str, low: str) -> None
         "{per_class: {cat: 0}, default: 1}",
     ],
 )
-def test_no_guidance_is_0_or_1(guidance: str) -> None:
+def test_guidance_of_0_or_1_means_no_guidance(guidance: str) -> None:
     change = [f"sampling.guidance_scale={guidance}"]
     load_recipe("cifar10/base-class", model="embedded", overrides=change)
 

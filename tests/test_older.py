@@ -54,7 +54,9 @@ FINISHED = pytest.mark.parametrize("finished", ["finished", "keyed-finished"])
 
 
 @FINISHED
-def test_it_is_verified_loaded_and_replayed(tmp_path: Path, finished: str) -> None:
+def test_a_dataset_of_an_older_version_is_verified_loaded_and_replayed(
+    tmp_path: Path, finished: str
+) -> None:
     out = copied(tmp_path, finished)
     whole = Sample(part=1.0, renderer_factory=FakeRenderer)
     report = verify_set(out, sample=whole)
@@ -74,7 +76,7 @@ def test_a_stray_file_that_its_card_reads_is_a_fault(tmp_path: Path) -> None:
     assert found == [Path(stray).relative_to(out).as_posix()], "its card's glob reads this too"
 
 
-def test_it_is_built_again_and_resumed(tmp_path: Path, name: str) -> None:
+def test_a_build_of_an_older_version_is_repeated_and_resumed(tmp_path: Path, name: str) -> None:
     out = copied(tmp_path, name)
     before, kept = images(out), files(out)
     report = generate(recipe(tmp_path, "base"), out)
@@ -85,7 +87,7 @@ def test_it_is_built_again_and_resumed(tmp_path: Path, name: str) -> None:
     assert loaded(out, tmp_path, "base") == list(range(15))
 
 
-def test_it_grows(tmp_path: Path, name: str) -> None:
+def test_a_dataset_of_an_older_version_grows(tmp_path: Path, name: str) -> None:
     out = copied(tmp_path, name)
     kept = files(out)[0]
     before = images(out)
@@ -102,7 +104,9 @@ def test_it_grows(tmp_path: Path, name: str) -> None:
 
 
 @FINISHED
-def test_it_gets_a_column_and_a_larger_share(tmp_path: Path, finished: str) -> None:
+def test_a_dataset_of_an_older_version_gets_a_column_and_a_larger_share(
+    tmp_path: Path, finished: str
+) -> None:
     out = copied(tmp_path, finished)
     before = {key: data for key, data in images(out).items() if key[0] != "share"}
     recipe(tmp_path, "base")
@@ -125,7 +129,7 @@ class Dying(FakeRenderer):
         return super().render(rows, batch_size=batch_size)
 
 
-def test_it_reads_the_same_while_it_grows(tmp_path: Path) -> None:
+def test_a_dataset_of_an_older_version_reads_the_same_while_it_grows(tmp_path: Path) -> None:
     """The glob in its card would match the rows of its last shard twice."""
     out = copied(tmp_path, "finished")
     (out / "README.md").write_text((out / "README.md").read_text() + "\nA word of its owner.\n")

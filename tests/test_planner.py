@@ -71,7 +71,7 @@ GOLDEN = {
 }
 
 
-def test_labels_turn_and_every_prefix_is_balanced(tmp_path: Path) -> None:
+def test_labels_cycle_and_every_prefix_is_balanced(tmp_path: Path) -> None:
     found = rows(tmp_path, RICH)
     assert [row.label for row in found[:7]] == [0, 1, 2, 0, 1, 2, 0]
     assert [row.index for row in found] == list(range(120))
@@ -86,7 +86,7 @@ def test_any_range_is_part_of_the_whole(tmp_path: Path) -> None:
         assert plan(one).rows(start, stop) == whole[start:stop]
 
 
-def test_a_grown_set_keeps_its_first_images(tmp_path: Path) -> None:
+def test_a_grown_config_keeps_its_first_images(tmp_path: Path) -> None:
     small = rows(tmp_path, RICH)
     grown = load_recipe(tmp_path / "r.yaml", images_per_class=500)
     assert plan(grown).rows(0, 120) == small

@@ -49,7 +49,7 @@ def copy(whole: Path) -> Path:
     return damaged
 
 
-def test_cut_shards(whole: Path, tmp_path: Path) -> None:
+def test_truncated_shards_are_generated_again(whole: Path, tmp_path: Path) -> None:
     for size in (0, 5, 1000, -1):
         damaged = copy(whole)
         path = shard(damaged, index=1)
@@ -57,7 +57,9 @@ def test_cut_shards(whole: Path, tmp_path: Path) -> None:
         repaired(whole, damaged, tmp_path, shards=1)
 
 
-def test_flipped_bits(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_shards_with_flipped_bits_are_generated_again(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     size = shard(whole).stat().st_size
     for place in (40, size // 3, size // 2, size - 600, size - 20):
         damaged = copy(whole)
@@ -69,7 +71,9 @@ def test_flipped_bits(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture
         assert f"{path}: " in capsys.readouterr().err
 
 
-def test_swapped_shards(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_swapped_shards_are_generated_again(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     damaged = copy(whole)
     first, second = (shard(damaged, index=number) for number in (0, 1))
     first.rename(damaged / "x")
@@ -79,7 +83,9 @@ def test_swapped_shards(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "is base from image 8 (recipe" in capsys.readouterr().err
 
 
-def test_the_shard_of_another_recipe_or_of_other_settings(whole: Path, tmp_path: Path) -> None:
+def test_shards_of_another_recipe_or_other_settings_are_generated_again(
+    whole: Path, tmp_path: Path
+) -> None:
     for name, changes, settings in (
         ("base", {"sampling": {"seed": 7}}, SETTINGS),
         ("word", {}, SETTINGS),
@@ -94,7 +100,7 @@ def test_the_shard_of_another_recipe_or_of_other_settings(whole: Path, tmp_path:
         repaired(whole, damaged, tmp_path, shards=1)
 
 
-def test_a_lost_shard_and_a_lost_card(whole: Path, tmp_path: Path) -> None:
+def test_a_lost_shard_and_a_lost_card_are_written_again(whole: Path, tmp_path: Path) -> None:
     damaged = copy(whole)
     shard(damaged, index=2).unlink()
     (damaged / "README.md").unlink()
@@ -117,7 +123,7 @@ def test_a_damaged_share_is_copied_again(tmp_path: Path) -> None:
     assert shard_hashes(tmp_path / "out") == before
 
 
-def test_damage_to_a_shard_that_grows(tmp_path: Path) -> None:
+def test_a_damaged_shard_of_a_growing_dataset_is_generated_again(tmp_path: Path) -> None:
     for number in (0, 1):
         out = tmp_path / str(number)
         generate(recipe(tmp_path, "base"), out)

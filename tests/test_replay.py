@@ -239,6 +239,6 @@ def test_images_are_regenerated_with_the_recorded_interval(
 
 
 @pytest.mark.parametrize("part", ["5", "0%", "101%", "x%"])
-def test_a_part_that_is_none(generated: Path, part: str) -> None:
+def test_invalid_parts_of_a_sample_are_refused(generated: Path, part: str) -> None:
     with pytest.raises(UserError, match="expected a percentage above 0%"):
         run(verify_command, str(generated), "--rebuild", part)

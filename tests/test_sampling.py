@@ -80,7 +80,9 @@ def test_seeds_are_63_bit_and_spread() -> None:
         ),
     ],
 )
-def test_continuous(written: object, reference: stats.rv_continuous) -> None:
+def test_continuous_distributions_have_the_reference_cdf(
+    written: object, reference: stats.rv_continuous
+) -> None:
     one = parse(written)
     sampled = one.sample(U, J)
     assert stats.kstest(sampled, reference.cdf).pvalue > 0.01
@@ -97,7 +99,9 @@ def test_continuous(written: object, reference: stats.rv_continuous) -> None:
         ({"integers": [-2, 2]}, dict.fromkeys(range(-2, 3), 1)),
     ],
 )
-def test_discrete(written: object, shares: dict[object, float]) -> None:
+def test_discrete_distributions_have_the_expected_shares(
+    written: object, shares: dict[object, float]
+) -> None:
     sampled = parse(written).sample(U, J)
     counts = [sampled.count(value) for value in shares]  # type: ignore[arg-type]
     expected = np.array(list(shares.values())) * IMAGES / sum(shares.values())
@@ -122,7 +126,9 @@ def test_cycle_counts_images_of_a_class() -> None:
         ({"uniform": [1, 3]}, "float64", None),
     ],
 )
-def test_type_and_support(written: object, kind: str, values: list[object] | None) -> None:
+def test_distributions_know_their_type_and_values(
+    written: object, kind: str, values: list[object] | None
+) -> None:
     one = parse(written)
     assert one.type() == kind
     assert one.values() == values
@@ -146,5 +152,5 @@ def test_type_and_support(written: object, kind: str, values: list[object] | Non
         (list(range(10)), "one of 0, 1, 2, 3, 4, 5, 6, 7, and 2 more"),
     ],
 )
-def test_describe(written: object, text: str) -> None:
+def test_distributions_are_described_in_words(written: object, text: str) -> None:
     assert parse(written).describe() == text

@@ -32,7 +32,7 @@ def steps(folder: Path, sleeper: str) -> int:
 
 
 @pytest.mark.parametrize("sleeper", SLEEPERS)
-def test_a_resumed_launch_harms_nothing(tmp_path: Path, sleeper: str) -> None:
+def test_a_suspended_launch_resumes_without_harm(tmp_path: Path, sleeper: str) -> None:
     """Half of the others act, at steps spread over the length of the suspended launch."""
     others = OTHERS[len(sleeper) % 2 :: 2]
     for number, other in enumerate(others):
@@ -65,7 +65,7 @@ def test_a_tidy_keeps_the_only_copy_that_a_killed_one_has_put_aside(tmp_path: Pa
 
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
-def test_two_hundred_suspended_processes(tmp_path: Path) -> None:
+def test_two_hundred_suspended_processes_resume_without_harm(tmp_path: Path) -> None:
     """Processes that signals stop and resume, at random steps."""
     found: Counter[int] = Counter()
     chance = random.Random(6)

@@ -221,7 +221,7 @@ def test_copies_of_a_stopped_build_are_used_only_by_the_next_generation(tmp_path
     assert verify_set(out).faults == ()
 
 
-def test_a_process_that_slept_while_the_generations_were_removed_changes_nothing(
+def test_a_process_suspended_while_the_generations_were_removed_changes_nothing(
     tmp_path: Path,
 ) -> None:
     """The folder is removed as a message advises; the number after the sleeper's is free then."""

@@ -85,7 +85,7 @@ def remote_tree(url: str) -> dict[str, str]:
     }
 
 
-def test_a_set_behind_a_url_has_the_bytes_of_a_local_one(place: str, tmp_path: Path) -> None:
+def test_a_dataset_at_a_url_has_the_bytes_of_a_local_one(place: str, tmp_path: Path) -> None:
     recipe(tmp_path, "base")
     recipe(tmp_path, "word", prompt="a {d} {class}", variables={"d": ["x", "y"]})
     share = combination(tmp_path, "share", ["base", "word"], images_per_class=4)
@@ -110,7 +110,7 @@ class Dying(FakeRenderer):
         return super().render(rows, batch_size=batch_size)
 
 
-def test_stopped_damaged_and_grown(place: str, tmp_path: Path) -> None:
+def test_a_dataset_at_a_url_is_resumed_repaired_and_grown(place: str, tmp_path: Path) -> None:
     base = recipe(tmp_path, "base")
     with pytest.raises(Dies):
         generate(base, place, renderer_factory=Dying)
@@ -145,7 +145,7 @@ def test_datasets_reads_the_shards_of_a_bucket(
 
 
 @pytest.mark.soak
-def test_two_launches_at_once_in_one_bucket(s3: str, tmp_path: Path) -> None:
+def test_two_launches_share_the_work_in_one_bucket(s3: str, tmp_path: Path) -> None:
     recipe(tmp_path, "large", images_per_class=24, classes=["cat", "dog"])
     files = [tmp_path / "large.yaml"]
     out = f"{s3}/set"
@@ -176,7 +176,7 @@ IN_TURN = {
 
 
 @pytest.mark.slow
-def test_launches_that_wake_up_after_others_harm_nothing(
+def test_suspended_launches_resume_at_a_url_without_harm(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """22 interleavings: each launch sleeps while those after it run to their ends."""
@@ -200,7 +200,7 @@ def test_launches_that_wake_up_after_others_harm_nothing(
 
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
-def test_a_hundred_suspended_processes_and_a_bucket(
+def test_a_hundred_suspended_processes_resume_at_a_bucket_without_harm(
     s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Processes that signals stop and resume, at random calls."""
@@ -247,7 +247,9 @@ def test_unreachable_urls_are_refused(url: str, message: str, tmp_path: Path) ->
         generate(recipe(tmp_path, "base"), url)
 
 
-def test_a_store_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_store_is_reported_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
@@ -257,7 +259,7 @@ def test_a_store_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.Monk
         generate(recipe(tmp_path, "base"), "s3://bucket/set")
 
 
-def test_the_command_takes_a_url(
+def test_the_build_command_writes_to_a_url(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(Renderers, "_make", lambda self, recipe, dtype: FakeRenderer(recipe))
