@@ -114,7 +114,8 @@ def _one_grid(rows: Sequence[Cells]) -> list[Cells]:
         for row in rows
         if set(row) == set(product({source for source, _ in row}, {seed for _, seed in row}))
     ]
-    return [row for row in whole if set(row) == set(max(whole, key=len))]
+    largest = max((set(row) for row in whole), key=len, default=set())
+    return [row for row in whole if set(row) == largest]
 
 
 def _unpaired(group: Sequence[Run], base: Sequence[Run]) -> Difference:

@@ -40,7 +40,8 @@ def own_device(wanted: str = "auto") -> torch.device:
         UserError: There is no such device, or the launch's variables are contradictory.
     """
     if in_launch():
-        return this_process(wanted, timeout=_MEETING).device
+        device: torch.device = this_process(wanted, timeout=_MEETING).device
+        return device
     return sole_device(wanted)
 
 
