@@ -263,6 +263,7 @@ def test_invalid_input_is_reported(
 ) -> None:
     for options, message in (
         (["--label-issues"], "--label-issues needs embeddings; add --embedding MODEL"),
+        (["--embedding-similarity", "0.0"], "--embedding-similarity needs embeddings; add"),
         (["--embedding-similarity", "nan", "--embedding", "x"], "is nan; give -1 to 1"),
         (["--embedding", "./nowhere"], "--embedding ./nowhere: cannot be loaded"),
     ):

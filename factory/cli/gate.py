@@ -92,9 +92,8 @@ def _add_embedding(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--embedding-similarity X",
-        "lowest cosine similarity of two duplicates, -1 to 1 (default: 0.95)",
+        "lowest cosine similarity of two duplicates by --embedding, -1 to 1 (default: 0.95)",
         float,
-        default=0.95,
     )
     add(
         "--label-issues",
@@ -150,11 +149,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _check(args: argparse.Namespace) -> None:
     models = args.clip_score or args.class_margin or args.safety or args.embedding
-    if args.label_issues and not args.embedding:
-        raise UserError(
-            "--label-issues needs embeddings; add --embedding MODEL: a run folder, or a CLIP or "
-            "SigLIP model"
-        )
+    _check_embedding(args)
     if not (models or args.near_duplicates or args.marks):
         raise UserError(
             "choose a gate: --clip-score MODEL, --class-margin MODEL, --embedding MODEL, "
@@ -162,8 +157,18 @@ def _check(args: argparse.Namespace) -> None:
         )
     if not 0 <= args.unsafe_threshold <= 1:
         raise UserError(f"--unsafe-threshold is {args.unsafe_threshold}; give 0 to 1")
-    if not -1 <= args.embedding_similarity <= 1:
-        raise UserError(f"--embedding-similarity is {args.embedding_similarity}; give -1 to 1")
+
+
+def _check_embedding(args: argparse.Namespace) -> None:
+    similarity = args.embedding_similarity
+    given = {"label-issues": args.label_issues, "embedding-similarity": similarity is not None}
+    for name in (name for name, is_given in given.items() if is_given and not args.embedding):
+        raise UserError(
+            f"--{name} needs embeddings; add --embedding MODEL: a run folder, or a CLIP or SigLIP "
+            "model"
+        )
+    if similarity is not None and not -1 <= similarity <= 1:
+        raise UserError(f"--embedding-similarity is {similarity}; give -1 to 1")
 
 
 def _report_label_noise(report: GateReport, name: str, flag: str) -> None:
@@ -222,7 +227,7 @@ def _gates(args: argparse.Namespace, batch_size: int) -> list[Gate]:
 
 
 def _embedding_gates(args: argparse.Namespace, *, device: str, batch_size: int) -> list[Gate]:
-    from factory.gates.embedding_duplicates import EmbeddingDuplicates
+    from factory.gates.embedding_duplicates import THRESHOLD, EmbeddingDuplicates
     from factory.gates.embeddings import Embeddings
     from factory.gates.label_issues import LabelIssues, require_cleanlab
     from factory.gates.run import class_names
@@ -231,7 +236,8 @@ def _embedding_gates(args: argparse.Namespace, *, device: str, batch_size: int) 
         # Before the model is loaded.
         require_cleanlab()
     embeddings = Embeddings(args.embedding, device=device, batch_size=batch_size)
-    found: list[Gate] = [EmbeddingDuplicates(embeddings, similarity=args.embedding_similarity)]
+    similarity = THRESHOLD if args.embedding_similarity is None else args.embedding_similarity
+    found: list[Gate] = [EmbeddingDuplicates(embeddings, similarity=similarity)]
     if args.label_issues:
         found.append(LabelIssues(embeddings, class_names(args.out)))
     return found
