@@ -114,7 +114,10 @@ def _one_grid(rows: Sequence[Cells]) -> list[Cells]:
         for row in rows
         if set(row) == set(product({draw for draw, _ in row}, {seed for _, seed in row}))
     ]
-    return [row for row in whole if set(row) == set(max(whole, key=len))]
+    if not whole:
+        return []
+    largest = max(whole, key=len)
+    return [row for row in whole if set(row) == set(largest)]
 
 
 def _unpaired(group: Sequence[Run], base: Sequence[Run]) -> Difference:
