@@ -1,6 +1,6 @@
 """Compare training images chosen by class margin with random ones, at equal numbers per class.
 
-    python docs/measure_filter.py --dataset SEED-0 --dataset SEED-1 --config C --real TEST --out DIR
+    python docs/measure_filter.py --dataset SET-0 --dataset SET-1 --config C --real TEST --out DIR
 
 The datasets are the same configs with other base seeds. The judge of a dataset is trained on all
 images of the first config of the next one, so it has seen neither the judged nor real images.

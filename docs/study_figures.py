@@ -83,7 +83,9 @@ def overview(study: Study, page: str) -> str:
             continue
         mark = _EFFECT.search(body)
         found = compared(first, *mark[1].split(" against ")) if mark else {}
-        cells = [_cell(found[one]) if one in found else "not measured" for one in models]
+        # A section without a mark may have figures of its own.
+        unknown = "not measured" if mark or _NOT_MEASURED in body else "see there"
+        cells = [_cell(found[one]) if one in found else unknown for one in models]
         link = f"[{title}](#{re.sub(r'[^a-z0-9 -]', '', title.lower()).replace(' ', '-')})"
         text = " ".join(when[1].split())
         lines.append(f"| {link} | {text[0].upper()}{text[1:]} | {' | '.join(cells)} |")
