@@ -15,8 +15,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from factory.builder.stores import GroupStore, OwnStore, Store
-from factory.common.devices import in_launch, sole_device, this_process
+from factory.common.devices import sole_device, this_process
 from factory.common.errors import Failure, PeerFailure
+from factory.common.launch_environment import in_launch
 
 if TYPE_CHECKING:
     import torch

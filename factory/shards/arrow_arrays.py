@@ -62,5 +62,5 @@ def _buffers(values: Sequence[Any], kind: pyarrow.DataType) -> list[pyarrow.Buff
     return [pyarrow.py_buffer(offsets), pyarrow.py_buffer(b"".join(texts))]
 
 
-def _bits(values: Iterable[bool]) -> bytes:
+def _bits(values: Iterable[Any]) -> bytes:
     return np.packbits(np.array(array("b", values)), bitorder="little").tobytes()
