@@ -21,6 +21,7 @@ from factory.shards.parquet import (
     encode_image,
     list_shards,
     num_rows,
+    parquet_bytes,
     read_rows,
     shard_count,
     shard_rows,
@@ -226,6 +227,18 @@ def test_arrow_arrays_are_those_of_pyarrow(
     for value in refused:
         with pytest.raises((TypeError, OverflowError)):
             arrow_array([value], found)
+
+
+def test_a_shard_has_the_bytes_of_pyarrows_own_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are used for columns of more than 2 GiB."""
+    rows = [row(0), row(1) | {"n": 0.1}]
+    expected = parquet_bytes(rows, schema=SCHEMA, stamp=STAMP)
+
+    def too_large(values: Any, kind: Any) -> Any:
+        raise OverflowError
+
+    monkeypatch.setattr("factory.shards.parquet.arrow_array", too_large)
+    assert parquet_bytes(rows, schema=SCHEMA, stamp=STAMP) == expected
 
 
 def test_datasets_reads_a_shard_as_one_of_its_own(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from factory.builder.stores import GroupStore, OwnStore, Store
-from factory.common.devices import in_launch, sole_device, this_process
+from factory.common.devices import sole_device, this_process
 from factory.common.errors import Failure, PeerFailure
+from factory.common.launch_environment import in_launch
 
 if TYPE_CHECKING:
     import torch
@@ -39,15 +40,15 @@ def own_device(wanted: str = "auto") -> torch.device:
     Raises:
         UserError: There is no such device, or the launch's variables are contradictory.
     """
-    if in_launch():
-        device: torch.device = this_process(wanted, timeout=_MEETING).device
-        return device
-    return sole_device(wanted)
+    if not in_launch():
+        return sole_device(wanted)
+    device: torch.device = this_process(wanted, timeout=_MEETING).device
+    return device
 
 
 def own_rank(device: str = "auto") -> int:
     """Return this process's rank in its launch; see `own_device` for `device`."""
-    return this_process(device, timeout=_MEETING).process_index if in_launch() else 0
+    return int(this_process(device, timeout=_MEETING).process_index) if in_launch() else 0
 
 
 def leave() -> None:

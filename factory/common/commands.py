@@ -82,7 +82,7 @@ def make_parser(
     )
     known = {name: command for commands in groups.values() for name, command in commands.items()}
     # The others are needed only to name a word that is none of them.
-    for name in words[:1] if words[:1] and words[0] in known else known:
+    for name in words[:1] if known.keys() & set(words[:1]) else known:
         one = subparsers.add_parser(name, description=known[name].help)
         if name in words[:1]:
             with without_garbage_collection():

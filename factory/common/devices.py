@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from factory.common.console import log
 from factory.common.errors import Failure, UserError, first_line
 from factory.common.imports import without_garbage_collection
-from factory.common.launch_environment import launcher
+from factory.common.launch_environment import LAUNCH_VARIABLE, launcher
 from factory.common.resources import default_threads
 
 if TYPE_CHECKING:
@@ -25,20 +25,6 @@ if TYPE_CHECKING:
 _LACK_OF_MEMORY = re.compile(
     r"out of memory|can't allocate memory|not enough memory|_STATUS_ALLOC_FAILED", re.IGNORECASE
 )
-
-# Variables that launchers set for their processes; another tool may have left them behind.
-_LAUNCH = re.compile(
-    r"(LOCAL_)?(RANK|WORLD_SIZE)|MASTER_(ADDR|PORT)|(OMPI_COMM_WORLD|MV2_COMM_WORLD|PMI)_(SIZE|RANK)"
-    r"|ACCELERATE_(USE_\w+|MIXED_PRECISION)"
-)
-
-
-def in_launch() -> bool:
-    """Return whether variables say that this process is one of a launch, or configure accelerate.
-
-    A process without them needs no accelerate, which takes long to import.
-    """
-    return any(_LAUNCH.fullmatch(name) or name.startswith("ACCELERATE_") for name in os.environ)
 
 
 def launched_on_cpus() -> bool:
@@ -246,7 +232,7 @@ def joining_processes() -> Iterator[None]:
     try:
         yield
     except (ValueError, ImportError, torch.distributed.DistError) as error:
-        found = [name for name in sorted(os.environ) if _LAUNCH.fullmatch(name)]
+        found = [name for name in sorted(os.environ) if LAUNCH_VARIABLE.fullmatch(name)]
         if not found:
             raise
         listed = ", ".join(f"{name}={os.environ[name]}" for name in found)

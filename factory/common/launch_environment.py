@@ -1,7 +1,13 @@
 """Which launcher started this process, if any, and how many processes it started."""
 
 import os
+import re
 
+LAUNCH_VARIABLE = re.compile(
+    r"(LOCAL_)?(RANK|WORLD_SIZE)|MASTER_(ADDR|PORT)|(OMPI_COMM_WORLD|MV2_COMM_WORLD|PMI)_(SIZE|RANK)"
+    r"|ACCELERATE_(USE_\w+|MIXED_PRECISION)"
+)
+"""Variables that launchers set for their processes; another tool may have left them behind."""
 _ACCELERATE = "ACCELERATE_MIXED_PRECISION"
 _TORCHRUN = "TORCHELASTIC_RUN_ID"
 # Sizes of MPI's and Slurm's launches. One of size 1 is a process that may use all it was given, and
@@ -12,6 +18,16 @@ _SIZES = {
     "PMI_SIZE": "mpirun",
     "SLURM_STEP_NUM_TASKS": "srun",
 }
+
+
+def in_launch() -> bool:
+    """Return whether variables say that this process is one of a launch, or configure accelerate.
+
+    A process without them does not need accelerate.
+    """
+    return any(
+        LAUNCH_VARIABLE.fullmatch(name) or name.startswith("ACCELERATE_") for name in os.environ
+    )
 
 
 def launcher() -> tuple[str, int] | None:

@@ -135,7 +135,7 @@ def parquet_bytes(rows: Sequence[Row], *, schema: pyarrow.Schema, stamp: Stamp) 
     import pyarrow
     import pyarrow.parquet
 
-    columns = [arrow_array([row.get(one.name) for row in rows], one.type) for one in schema]
+    columns = [_column(rows, one) for one in schema]
     table = pyarrow.Table.from_arrays(columns, schema=schema)
     # An image is two columns of the file.
     images = ["image.bytes", "image.path"]
@@ -158,6 +158,17 @@ def parquet_bytes(rows: Sequence[Row], *, schema: pyarrow.Schema, stamp: Stamp) 
         writer.add_key_value_metadata({KEY.decode(): stamp.unsealed().model_dump_json()})
     seal(buffer)
     return buffer.getvalue()
+
+
+def _column(rows: Sequence[Row], field: pyarrow.Field) -> Any:
+    import pyarrow
+
+    values = [row.get(field.name) for row in rows]
+    try:
+        return arrow_array(values, field.type)
+    except OverflowError:
+        # Images of more than 2 GiB, which become several arrays; or a number that does not fit.
+        return pyarrow.array(values, type=field.type)
 
 
 def num_rows(path: AnyPath) -> int:
