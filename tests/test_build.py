@@ -185,7 +185,8 @@ def test_manifest_and_log_contain_the_sampling_settings(
         assert manifest.configs["base"].sampling == sampling_summary(
             recipes[0], WithPipeline.pipeline_settings
         )
-        (line,) = capsys.readouterr().err.splitlines()
+        line, computed = capsys.readouterr().err.splitlines()
+        assert computed.startswith("computed with dtype float32")
         assert line == (
             "base: model tests/none; revision 000000000000; guidance uniform from 1 to 5; steps 2; "
             "scheduler EulerDiscreteScheduler; size 24 x 16; output 8 x 8, bilinear, anti-aliased, "

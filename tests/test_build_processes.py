@@ -170,7 +170,9 @@ def test_a_signal_ends_all_processes_of_a_build(
     errors = process.communicate()[1]
     assert process.returncode == status, errors
     last = errors.splitlines()[-1]
-    assert last == f"stopped by {numbers[0].name}; run the same command again to resume"
+    name = numbers[0].name
+    shown = f"Ctrl-C ({name})" if name == "SIGINT" else name
+    assert last == f"stopped by {shown}; run the same command again to resume"
     assert errors.count("stopped by") == 1 and "Traceback" not in errors
     assert not any(rank.is_running() for rank in ranks)
     kept = re.fullmatch(r"(\d+) of 150 images are finished and kept", errors.splitlines()[-2])

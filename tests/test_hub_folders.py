@@ -127,7 +127,7 @@ def test_words_in_file_names_choose_no_split_on_the_hub(
     bare = publish(hub, "bare", "my test.jpg", "b.jpg", "c.jpg")
     done = run_python(hub, tmp_path, code, bare, lost)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["train 3 {'.md': 1}"]
+    assert done.stdout.splitlines() == ["None 3 {'.md': 1}"]
     assert f"{lost}: not read: 1 .csv in no split" in done.stderr
 
 

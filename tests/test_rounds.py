@@ -443,7 +443,7 @@ def test_the_command_asks_a_run_and_reports_the_cost(
     assert ended.value.code == 130
     (shown,) = capsys.readouterr().err.splitlines()
     assert shown == (
-        "stopped by SIGINT; 15 of 15 images are finished and kept; continue with: "
+        "stopped by Ctrl-C (SIGINT); 15 of 15 images are finished and kept; continue with: "
         f"{command(shlex.join(line))}"
     )
     main([*words, "--json", "--processes", "2"])

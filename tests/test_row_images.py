@@ -31,7 +31,7 @@ from factory.data.pixels import decode_images
 from factory.distributions.caption_texts import captions_of
 from factory.distributions.captions import CaptionSource
 from factory.shards.parquet import read_rows
-from train.data import image_side
+from train.data import first_cell, image_side
 
 FEATURES = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["a", "b"]))
 CELL = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -123,7 +123,7 @@ def test_a_path_in_a_row_is_never_followed(
     with pytest.raises(UserError, match=r"^row 0: contains no image, only the path or address"):
         decode(opened)
     with pytest.raises(UserError, match=r"^row 0: contains no image, only the path or address"):
-        image_side(opened, None)
+        image_side(opened, first_cell(opened), None)
     assert not asked
 
 
@@ -152,7 +152,7 @@ def test_a_row_without_a_readable_image_is_named_in_one_line(
     cell: Any, message: str, tmp_path: Path
 ) -> None:
     opened = open_dataset(str(write(tmp_path / "set", cell)))
-    for read in (decode, lambda one: image_side(one, None)):
+    for read in (decode, lambda one: image_side(one, first_cell(one), None)):
         with pytest.raises(UserError, match=message) as caught:
             read(opened)
         assert str(caught.value).startswith("row 0: ")
@@ -231,7 +231,7 @@ def test_paths_are_followed_inside_the_image_folder_that_was_named(photos: Path)
     opened = open_dataset(str(photos))
     assert opened.image_folder == photos
     assert decode(opened).shape == (4, 8, 8, 3)
-    assert image_side(opened, None) == 8
+    assert image_side(opened, first_cell(opened), None) == 8
 
 
 def test_a_link_out_of_an_image_folder_is_not_followed(photos: Path, tmp_path: Path) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets as hf
@@ -15,18 +19,27 @@ import torch
 from hub_parts import ORG, run_factory, run_python
 from localhub import LocalHub
 from PIL import Image
+from safetensors.torch import load_file
+from test_train_interrupted import interrupt_at
 
-from factory.common.errors import UserError
+from factory.common.errors import Failure, UserError
 from factory.common.remote_parquet import RemoteParquet
+from factory.common.stop_signals import Stopped
 from factory.data.image_stream import ImageStream
 from factory.data.open import OpenedDataset
-from train.data import epoch_batches
+from factory.hub.ids import parse_target
+from factory.hub.ranges import read_range
+from factory.hub.session import HubSession
+from train.data import epoch_batches, part_of_rank
 from train.image_files import PixelsFromFiles, load_stream
 from train.run import TrainOptions, train
 from train.settings import Hyperparameters
 from train.streaming import read_ahead
 
 NUM_ROWS, GROUP = 22, 4
+VALUES = Hyperparameters(
+    epochs=1, batch_size=4, lr=0.1, image_size=16, mean=(0.5,) * 3, std=(0.25,) * 3
+)
 FEATURES = hf.Features(
     {
         "image": hf.Image(),
@@ -101,11 +114,8 @@ def test_streamed_images_are_those_of_their_rows(stream: ImageStream, workers: i
     rows = [1, 2, 3, 11, 12, 17, 20, 21]
     data = load_stream(opened(stream, rows))
     assert data.parts is not None and data.parts.tolist() == [0, 0, 0, 2, 3, 4, 5, 5]
-    values = Hyperparameters(
-        epochs=1, batch_size=4, lr=0.1, image_size=16, mean=(0.5,) * 3, std=(0.25,) * 3
-    )
     device = torch.device("cpu")
-    store = PixelsFromFiles(data, values, seed=0, device=device, workers=workers)
+    store = PixelsFromFiles(data, VALUES, seed=0, device=device, workers=workers)
     # The number of a repeat is that of the row, and a multiple of the rows.
     wanted = [np.array([7, 0, 12]), np.array([3, 5, 0])]
     for epoch in (0, None, None):
@@ -138,6 +148,45 @@ def test_parts_are_read_once_per_epoch_and_dropped(stream: ImageStream) -> None:
             assert found.keys() == set(parts[batch].tolist())
         assert sorted(read) == list(range(6))
     assert orders[0] != orders[1]
+
+
+def test_processes_share_the_batches_of_a_stream(stream: ImageStream) -> None:
+    data = load_stream(opened(stream, list(range(NUM_ROWS))))
+    batches = epoch_batches(
+        np.arange(NUM_ROWS), batch_size=8, seed=0, epoch=0, parts=data.parts, shuffle_buffer=8
+    )
+    store = PixelsFromFiles(data, VALUES, seed=0, device=torch.device("cpu"), workers=0)
+    whole = [batch.pixels for batch in store.batches(batches, epoch=0)]
+    for rank in range(2):
+        shares = [part_of_rank(one, rank=rank, world_size=2) for one in batches]
+        for share, batch in zip(store.batches(shares, epoch=0), whole, strict=True):
+            assert torch.equal(share.pixels, batch[rank::2])
+
+
+def test_a_run_on_a_stream_resumes_within_an_epoch(
+    stream: ImageStream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = opened(stream, list(range(NUM_ROWS)))
+    monkeypatch.setattr("train.sources.open_stream", lambda *_, **__: there)
+    options = TrainOptions(
+        dataset="org/set",
+        model="test_resnet",
+        out=tmp_path / "whole",
+        overrides={"epochs": 2, "batch_size": 4, "warmup_epochs": 0.0, "val_images": 4},
+        stream=True,
+        shuffle_buffer=8,
+        workers=0,
+        threads=1,
+    )
+    train(options)
+    halves = replace(options, out=tmp_path / "halves")
+    with monkeypatch.context() as patch:
+        interrupt_at(7, patch)
+        with pytest.raises(Stopped):
+            train(halves)
+    train(halves)
+    whole, resumed = (load_file(one.out / "model.safetensors") for one in (options, halves))
+    assert all(torch.equal(one, resumed[name]) for name, one in whole.items())
 
 
 def test_only_needed_parts_are_transferred(tmp_path: Path) -> None:
@@ -176,6 +225,50 @@ def test_a_part_that_expands_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": cell}), path, compression="zstd")
     with pytest.raises(UserError, match=r"large\.parquet: its [\d,]+ bytes would become more than"):
         ImageStream((remote(path)[0],), "image", "").cells(0)
+
+
+def test_a_part_too_large_to_be_read_at_once_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, reads = remote(write_files(tmp_path)[0])
+    monkeypatch.setattr("factory.common.remote_parquet._MOST_BYTES", 100)
+    with pytest.raises(UserError, match=r"row groups of \d+ B are too large to be read at once"):
+        file.table(["image"], [0])
+    assert len(reads.ranges) == 1
+
+
+class _Answer:
+    """A response of a server that ignores the requested range, or ends too early."""
+
+    def __init__(self, status: int, blocks: Iterator[bytes]) -> None:
+        self.status_code, self._blocks = status, blocks
+
+    def iter_bytes(self) -> Iterator[bytes]:
+        return self._blocks
+
+
+@pytest.mark.parametrize(("status", "sent"), [(200, 1000), (206, 3), (206, 1000)])
+def test_an_answer_that_is_not_the_requested_part_is_no_damaged_file(
+    monkeypatch: pytest.MonkeyPatch, status: int, sent: int
+) -> None:
+    read = list[bytes]()
+
+    def blocks() -> Iterator[bytes]:
+        for _ in range(sent):
+            read.append(b"x")
+            yield b"x"
+
+    @contextmanager
+    def stream(*_: Any, **__: Any) -> Iterator[_Answer]:
+        yield _Answer(status, blocks())
+
+    monkeypatch.setenv("DATA_FACTORY_HUB_PATIENCE_S", "0")
+    monkeypatch.setattr("huggingface_hub.get_session", lambda: SimpleNamespace(stream=stream))
+    monkeypatch.setattr("huggingface_hub.hf_raise_for_status", lambda _: None)
+    session = HubSession(parse_target("org/set", "dataset"), writes=False)
+    with pytest.raises(Failure, match="not the requested part of the file"):
+        read_range(session, "0" * 40, "a.parquet", 10, 20)
+    assert len(read) <= 11
 
 
 _UPLOAD = """

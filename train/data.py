@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,22 +115,31 @@ def require_images(counts: Mapping[str, int], shown: str) -> None:
         )
 
 
-def image_side(opened: OpenedDataset, requested: int | None) -> int:
+def first_cell(opened: OpenedDataset) -> tuple[Any, str]:
+    """Return the encoded image of the first row, and its place for messages."""
+    number = opened.row_numbers[0] if opened.row_numbers else 0
+    if opened.stream is not None:
+        return opened.stream.cell(number), f"row {number}"
+    column = opened.image_column
+    return opened.dataset.select_columns([column])[0][column], f"row {number}"
+
+
+def image_side(opened: OpenedDataset, first: tuple[Any, str], requested: int | None) -> int:
     """Return the training height and width: as requested, or that of the first image.
+
+    Args:
+        opened: The dataset.
+        first: Its first image, see `first_cell`.
+        requested: The size that the user or the preset gives.
 
     Raises:
         UserError: Without a request, the first image is not square or cannot be read.
     """
     if requested is not None:
         return requested
-    number = opened.row_numbers[0] if opened.row_numbers else 0
-    if opened.stream is None:
-        first = opened.dataset.select_columns([opened.image_column])[0][opened.image_column]
-    else:
-        first = opened.stream.cell(number)
-    where = f"row {number}"
+    cell, where = first
     with listing_unreadable(opened):
-        width, height = read_image(first, where=where, folder=opened.image_folder).size
+        width, height = read_image(cell, where=where, folder=opened.image_folder).size
     if width != height:
         raise UserError(
             f"{opened.reference}: its first image is {width}x{height}, not square; "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from factory.common.row_images import UnreadableImage, image_header
 from factory.data.row_counts import class_counts
@@ -26,7 +26,7 @@ def open_datasets(
     options: TrainOptions, values: Hyperparameters, accelerator: Accelerator
 ) -> tuple[list[OpenedDataset], Hyperparameters]:
     """Open the datasets; return them and the values with the size of their images."""
-    from train.data import image_side, report_counts
+    from train.data import first_cell, image_side, report_counts
     from train.mixing import check_classes
     from train.several_labels import fit_to_labels
     from train.sources import open_all
@@ -43,19 +43,20 @@ def open_datasets(
             log_once(f"{one.reference}: commit {one.commit[:8]}, read from its files in the cache")
     values = fit_to_labels(options, values, opened, note=log_once)
     check_classes(opened, options.label_map)
-    side = image_side(opened[0], values.image_size)
-    if size_line := size_note(options, opened[0], side):
+    first = first_cell(opened[0])
+    side = image_side(opened[0], first, values.image_size)
+    if size_line := size_note(options, opened[0], first, side):
         log_once(size_line)
     return opened, values.model_copy(update={"image_size": side})
 
 
-def size_note(options: TrainOptions, opened: OpenedDataset, side: int) -> str | None:
-    """Return a line if the images are trained at another size than they have."""
-    if not len(opened.dataset):
-        return None
-    cell = opened.dataset.select_columns([opened.image_column])[0][opened.image_column]
+def size_note(
+    options: TrainOptions, opened: OpenedDataset, first: tuple[Any, str], side: int
+) -> str | None:
+    """Return a line if the images are trained at another size than the first one has."""
+    cell, where = first
     try:
-        _, width, height = image_header(cell, where="row 0", folder=opened.image_folder)
+        _, width, height = image_header(cell, where=where, folder=opened.image_folder)
     except UnreadableImage:
         return None  # It is reported when it is decoded.
     if (width, height) == (side, side):

@@ -7,7 +7,7 @@ this, and may be wrong. So the headers of all pages are read, as the reader of t
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -89,39 +89,25 @@ def require_bounded(
     _require_bounded(file, chunks, size=size, shown=shown, total=total)
 
 
-def require_bounded_part(
-    file: IO[bytes], *, columns: Collection[str], groups: Collection[int], shown: str
-) -> None:
-    """Check some columns of some row groups, by their own size; see `require_bounded`."""
-    found, _ = _chunks(file, file.seek(0, io.SEEK_END))
-    chunks = [one for one in found if one.column in columns and one.group in groups]
-    size = sum(chunk.size for chunk in chunks)
-    _require_bounded(file, chunks, size=size, shown=shown, groups=list(groups))
-
-
-def part_ranges(
-    file: IO[bytes], *, columns: Collection[str], groups: Collection[int]
-) -> list[tuple[int, int]]:
-    """Return where some columns of some row groups are: first byte, and the one after the last.
+def chunks_of(file: IO[bytes]) -> list[Chunk]:
+    """Return all columns of all row groups, as the footer describes them.
 
     Raises:
         ValueError: The file is damaged.
     """
-    size = file.seek(0, io.SEEK_END)
-    chunks, _ = _chunks(file, size)
-    found = sorted(
-        (chunk.start, chunk.start + chunk.size)
-        for chunk in chunks
-        if chunk.column in columns and chunk.group in groups
-    )
-    if found and found[-1][1] > size:
-        raise ValueError("its footer is damaged")
-    return found
+    return _chunks(file, file.seek(0, io.SEEK_END))[0]
+
+
+def require_bounded_part(file: IO[bytes], chunks: list[Chunk], *, shown: str) -> None:
+    """Check some columns of some row groups, by their own size; see `require_bounded`."""
+    size = sum(chunk.size for chunk in chunks)
+    groups = sorted({chunk.group for chunk in chunks})
+    _require_bounded(file, chunks, size=size, shown=shown, groups=groups)
 
 
 def _require_bounded(
     file: IO[bytes],
-    chunks: list[_Chunk],
+    chunks: list[Chunk],
     *,
     size: int,
     shown: str,
@@ -145,8 +131,19 @@ def _require_bounded(
 
 
 @dataclass(frozen=True)
-class _Chunk:
-    """A column of a row group, as the footer describes it; sizes in bytes."""
+class Chunk:
+    """A column of a row group, as the footer describes it; sizes in bytes.
+
+    Attributes:
+        group: Number of the row group.
+        column: Name of the column.
+        path: Name of the leaf, which differs for nested columns.
+        kind: Physical type.
+        width: Bytes of a value of a fixed width.
+        num_values: Number of values.
+        start: Position in the file.
+        size: Stored size.
+    """
 
     group: int
     column: str
@@ -158,7 +155,7 @@ class _Chunk:
     size: int
 
 
-def _chunks(file: IO[bytes], size: int) -> tuple[list[_Chunk], int]:
+def _chunks(file: IO[bytes], size: int) -> tuple[list[Chunk], int]:
     """Return the columns that the footer describes, and the number of rows.
 
     pyarrow's description of a damaged footer may end the process.
@@ -183,17 +180,17 @@ def _chunks(file: IO[bytes], size: int) -> tuple[list[_Chunk], int]:
         raise ValueError("its footer is damaged") from None
 
 
-def _chunk(group: int, fields: dict[int, Any], leaf: dict[int, Any]) -> _Chunk:
+def _chunk(group: int, fields: dict[int, Any], leaf: dict[int, Any]) -> Chunk:
     kind, start = _number(fields, 1), _number(fields, 9)
     if 0 < fields.get(11, 0) < start:
         start = fields[11]
     column, path = (one.decode(errors="replace") for one in (fields[3][0], b".".join(fields[3])))
     width = _WIDTHS[kind] or leaf.get(2) or _OFFSET_BYTES
     count, size = _number(fields, 5), _number(fields, 7)
-    return _Chunk(group, column, path, kind, max(width, 1), count, start, size)
+    return Chunk(group, column, path, kind, max(width, 1), count, start, size)
 
 
-def _costs(file: IO[bytes], chunks: list[_Chunk], *, most_pages: int) -> dict[str, _Cost]:
+def _costs(file: IO[bytes], chunks: list[Chunk], *, most_pages: int) -> dict[str, _Cost]:
     """Return the cost of each column by its path."""
     found: dict[str, _Cost] = {}
     for chunk in chunks:
@@ -217,7 +214,7 @@ class _Page:
     encoding: int
 
 
-def _cost(chunk: _Chunk, pages: list[_Page]) -> _Cost:
+def _cost(chunk: Chunk, pages: list[_Page]) -> _Cost:
     values = max(chunk.num_values, sum(page.num_values for page in pages if not page.is_dictionary))
     cost = _Cost(sum(page.size for page in pages) + values * chunk.width)
     if chunk.kind != _TEXTS:
@@ -230,7 +227,7 @@ def _cost(chunk: _Chunk, pages: list[_Page]) -> _Cost:
     return cost
 
 
-def _pages(file: IO[bytes], chunk: _Chunk) -> Iterator[_Page]:
+def _pages(file: IO[bytes], chunk: Chunk) -> Iterator[_Page]:
     """Yield the pages that the reader of a column reads."""
     at, end, left = chunk.start, chunk.start + chunk.size, chunk.num_values
     while at < end and left > 0:

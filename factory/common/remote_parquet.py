@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from factory.common.parquet_bounds import part_ranges, require_bounded_part
+from factory.common.errors import UserError
+from factory.common.parquet_bounds import Chunk, chunks_of, require_bounded_part
+from factory.common.text import size as shown_size
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 _TAIL_BYTES = 64 << 10
 # Columns that are this near to each other are read at once.
 _GAP_BYTES = 64 << 10
+_MOST_BYTES = 1 << 30
+"""Of what is read at once; several parts are in memory at the same time."""
 
 
 class RemoteParquet:
@@ -55,29 +59,42 @@ class RemoteParquet:
         """
         import pyarrow.parquet as pq
 
-        file = self._file({})
         # pyarrow must not read a damaged footer.
-        part_ranges(file, columns=(), groups=())
-        return pq.read_metadata(file)
+        assert self._chunks is not None
+        return pq.read_metadata(self._file({}))
+
+    @cached_property
+    def _chunks(self) -> list[Chunk]:
+        """The columns of all row groups: parsed once, since large files have many."""
+        found = chunks_of(self._file({}))
+        if any(chunk.start + chunk.size > self.size for chunk in found):
+            raise ValueError("its footer is damaged")
+        return found
 
     def num_bytes(self, column: str) -> int:
         """Return the stored bytes of a column."""
-        groups = range(self.metadata.num_row_groups)
-        found = part_ranges(self._file({}), columns=(column,), groups=groups)
-        return sum(stop - start for start, stop in found)
+        return sum(chunk.size for chunk in self._chunks if chunk.column == column)
 
     def table(self, columns: Sequence[str], groups: Sequence[int]) -> pa.Table:
         """Return columns of row groups.
 
         Raises:
-            UserError: They would take far more memory than they should.
+            UserError: They are larger than 1 GiB, or would take far more memory than they should.
             ValueError: The file is damaged.
         """
         import pyarrow.parquet as pq
 
-        wanted = part_ranges(self._file({}), columns=columns, groups=groups)
-        file = self._file({start: self._read(start, stop) for start, stop in _joined(wanted)})
-        require_bounded_part(file, columns=columns, groups=groups, shown=self.shown)
+        among = set(groups)
+        chunks = [one for one in self._chunks if one.column in columns and one.group in among]
+        if (size := sum(chunk.size for chunk in chunks)) > _MOST_BYTES:
+            raise UserError(
+                f"{self.shown}: its row groups of {shown_size(size)} are too large to be read at "
+                f"once (at most {shown_size(_MOST_BYTES)}); download the file, or write it with "
+                "smaller row groups"
+            )
+        ranges = sorted((chunk.start, chunk.start + chunk.size) for chunk in chunks)
+        file = self._file({start: self._read(start, stop) for start, stop in _joined(ranges)})
+        require_bounded_part(file, chunks, shown=self.shown)
         reader = pq.ParquetFile(file, metadata=self.metadata)
         table = reader.read_row_groups(list(groups), columns=list(columns), use_threads=False)
         expected = sum(self.metadata.row_group(one).num_rows for one in groups)

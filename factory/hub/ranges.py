@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from http import HTTPStatus
+
 from factory.hub.session import HubSession
 
 
@@ -23,11 +26,23 @@ def read_range(session: HubSession, commit: str, path: str, start: int, stop: in
     def get() -> bytes:
         session.bound()
         headers = {**build_hf_headers(), "Range": f"bytes={start}-{stop - 1}"}
-        answer = get_session().get(url, headers=headers)
-        hf_raise_for_status(answer)
-        content = bytes(answer.content)
-        if answer.status_code != 206 or len(content) != stop - start:
+        content = b""
+        with get_session().stream("GET", url, headers=headers) as answer:
+            hf_raise_for_status(answer)
+            # A server that ignores the range would send the whole file.
+            if answer.status_code == HTTPStatus.PARTIAL_CONTENT:
+                content = b"".join(_first(answer.iter_bytes(), stop - start + 1))
+        if len(content) != stop - start:
             raise ValueError("the answer is not the requested part of the file")
         return content
 
     return session.call(get, doing=f"reading a part of {path}")
+
+
+def _first(blocks: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """Yield blocks until they have at least `size` bytes."""
+    for block in blocks:
+        yield block
+        size -= len(block)
+        if size <= 0:
+            return
