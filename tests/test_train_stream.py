@@ -265,6 +265,7 @@ def test_an_answer_that_is_not_the_requested_part_is_no_damaged_file(
     monkeypatch.setenv("DATA_FACTORY_HUB_PATIENCE_S", "0")
     monkeypatch.setattr("huggingface_hub.get_session", lambda: SimpleNamespace(stream=stream))
     monkeypatch.setattr("huggingface_hub.hf_raise_for_status", lambda _: None)
+    monkeypatch.setattr(HubSession, "bound", lambda _: None)
     session = HubSession(parse_target("org/set", "dataset"), writes=False)
     with pytest.raises(Failure, match="not the requested part of the file"):
         read_range(session, "0" * 40, "a.parquet", 10, 20)
