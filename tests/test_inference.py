@@ -13,23 +13,30 @@ import pytest
 import tiny_families
 import tiny_models
 import torch
-from build_parts import SETTINGS, FakeRenderer, recipe, shard
+from build_parts import SETTINGS, FakeRenderer, recipe, shard, tree
 from diffusers import HeunDiscreteScheduler
 from test_families import PIPELINES, recipe_for
 from test_render import SPECS
 
 from factory.builder.build import build
+from factory.builder.compatible import require_whole_batches
+from factory.builder.jobs import make_jobs
 from factory.common.errors import UserError
+from factory.common.image_arrays import ImageArray
+from factory.inspection.preview import preview
+from factory.inspection.regenerate import Regenerator
 from factory.inspection.replay import replay
 from factory.models.inference import QUANTIZE_WITH, Cache, GuidanceInterval, InferenceSettings
+from factory.planner.plan import ImageSpec
 from factory.renderer.diffusers_renderer import DiffusersRenderer
 from factory.renderer.guidance import GuidancePerImage, network_of
 from factory.renderer.guidance_interval import _guided_calls, guidance_in
-from factory.renderer.pipelines import Pipelines, load_pipeline
+from factory.renderer.pipelines import Pipelines, _cannot_load, load_pipeline
 from factory.renderer.placement import place, require_offload
 from factory.renderer.quantization import quantization
 from factory.shards.manifest import parse_manifest, read_manifest
 from factory.shards.parquet import read_rows
+from factory.shards.settings import fix
 from factory.shards.stamp import read_stamp
 
 STEPS = 4
@@ -66,11 +73,13 @@ def renderer(folder: Path, *, keys: dict[str, Any] | None = None, **used: Any) -
         (" .20, 0.80", "0.2,0.8", range(2, 8)),
         # 0.29 * 100 is 28.999... in floating point.
         ("0.29,1.0", "0.29,1", range(2, 10)),
+        ("0.00001,0.123456789", "0.00001,0.123456789", range(1)),
     ],
 )
 def test_an_interval_is_a_range_of_steps(text: str, shown: str, steps: range) -> None:
     found = GuidanceInterval.parse(text)
     assert str(found) == shown
+    assert GuidanceInterval.parse(shown) == found
     assert found.steps(10) == steps
     assert GuidanceInterval.parse("0.29,1").steps(100) == range(29, 100)
 
@@ -145,8 +154,13 @@ def test_an_interval_without_a_step_is_refused(saved: Callable[[str], Path]) -> 
     with pytest.raises(UserError, match=r"no step of 4 is in --guidance-interval 0,0\.2") as raised:
         renderer(saved("stable_diffusion"), keys=keys, guidance_interval="0,0.2")
     assert raised.value.faults[0].key == "sampling.num_inference_steps"
-    unguided = {"sampling": {"guidance_scale": 1, "num_inference_steps": 4}}
-    renderer(saved("stable_diffusion"), keys=unguided, guidance_interval="0,0.2")
+
+
+def test_an_interval_without_guidance_is_refused(saved: Callable[[str], Path]) -> None:
+    keys = {"sampling": {"guidance_scale": 1, "num_inference_steps": 4}}
+    with pytest.raises(UserError, match=r"0,0\.5 has no effect without a guidance") as raised:
+        renderer(saved("stable_diffusion"), keys=keys, guidance_interval="0,0.5")
+    assert raised.value.faults[0].key == "sampling.guidance_scale"
 
 
 @pytest.mark.parametrize(
@@ -172,17 +186,35 @@ def test_pipelines_without_two_halves_are_refused(inputs: dict[str, Any], culpri
         pipeline.unet(**inputs)
 
 
+def test_more_calls_than_timesteps_are_refused() -> None:
+    class Network(torch.nn.Module):
+        def forward(self, sample: torch.Tensor) -> torch.Tensor:
+            return sample
+
+    scheduler = SimpleNamespace(timesteps=torch.arange(2))
+    pipeline = SimpleNamespace(unet=Network(), scheduler=scheduler)
+    interval = GuidanceInterval.parse("0,0.5")
+    wanted = pytest.raises(UserError, match=r"two halves .* \(its network is called more than 2")
+    with wanted, guidance_in(pipeline, interval, 3):
+        for _ in range(3):
+            pipeline.unet(sample=torch.zeros(6, 1))
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
         ("first-block", "first-block:0.05"),
         ("first-block:.20", "first-block:0.2"),
+        ("first-block:0.00005", "first-block:0.00005"),
+        ("first-block:100", "first-block:100"),
+        ("first-block:999999999.123456789", "first-block:999999999.123456836"),
         ("taylorseer", "taylorseer:5"),
         ("taylorseer:3", "taylorseer:3"),
     ],
 )
 def test_a_cache_is_a_kind_with_a_number(text: str, shown: str) -> None:
     assert str(Cache.parse(text)) == shown
+    assert Cache.parse(shown) == Cache.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -245,8 +277,74 @@ def test_a_cache_without_an_effect_is_refused(saved: Callable[[str], Path]) -> N
     renderer(saved("flux"), keys=keys, cache="first-block")
 
 
+class _WholeBatch(FakeRenderer):
+    """An image depends on the others of its batch, which is padded with copies."""
+
+    def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[ImageArray]:
+        seeds = [row.seed for row in [*rows, *[rows[-1]] * (batch_size - len(rows))]]
+        mean = sum(seeds) // batch_size
+        return super().render([replace(one, seed=one.seed ^ mean) for one in rows], batch_size=4)
+
+
+def test_images_of_a_whole_batch_do_not_change_when_a_dataset_grows(tmp_path: Path) -> None:
+    """One built at once has the same bytes; a short last batch would have others."""
+
+    def made(name: str, count: int) -> None:
+        build(
+            recipe(tmp_path, "base", images_per_class=count),
+            tmp_path / name,
+            settings=replace(SETTINGS, cache="first-block"),
+            show_progress=False,
+            renderer_factory=_WholeBatch,
+        )
+
+    for count in (4, 8):
+        made("grown", count)
+    made("once", 8)
+    assert tree(tmp_path / "grown") == tree(tmp_path / "once")
+    wanted = r"base: --cache first-block:0\.05 .* of 27 images has 3 of 4; .* such as 3, .* of 4 "
+    with pytest.raises(UserError, match=wanted):
+        made("grown", 9)
+    with pytest.raises(UserError, match="of 15 images has 3 of 4"):
+        made("new", 5)
+    assert not (tmp_path / "new").exists()
+    taylor = replace(SETTINGS, cache="taylorseer")
+    jobs = make_jobs([recipe(tmp_path, "base", images_per_class=5)])
+    require_whole_batches(jobs, fix(taylor, recorded=None, device="cpu", out=""))
+
+
+def test_settings_are_recorded_in_one_spelling(tmp_path: Path) -> None:
+    first = {"guidance_interval": " .20, 0.80", "cache": "first-block:.00005"}
+    same = {"guidance_interval": "0.2,.8", "cache": "first-block:0.000050"}
+    for given in (first, same):
+        build(
+            recipe(tmp_path, "base", images_per_class=4),
+            tmp_path / "out",
+            settings=replace(SETTINGS, **given),
+            show_progress=False,
+            renderer_factory=FakeRenderer,
+        )
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest is not None
+    found = manifest.settings
+    assert (found.guidance_interval, found.cache) == ("0.2,0.8", "first-block:0.00005")
+    assert str(found.inference) == (
+        "dtype float32, guidance interval 0.2,0.8, cache first-block:0.00005"
+    )
+    other = replace(SETTINGS, guidance_interval="0.2,0.9", cache="taylorseer")
+    wanted = r"guidance_interval 0\.2,0\.9 \(recorded: 0\.2,0\.8\), cache taylorseer:5 \(recorded"
+    with pytest.raises(UserError, match=wanted):
+        build(recipe(tmp_path, "base", images_per_class=4), tmp_path / "out", settings=other)
+
+
+def test_quantize_is_blamed_only_if_it_was_given() -> None:
+    error = ValueError("Unknown quantization type")
+    assert "; remove --quantize, or" in _cannot_load("m", None, error, quantizes=True)
+    assert "--quantize" not in _cannot_load("m", None, error, quantizes=False)
+
+
 def test_int8_weights_are_used_recorded_and_replayed(tmp_path: Path) -> None:
-    pytest.importorskip("torchao", reason="torchao is not installed: the extra `quantize`")
+    pytest.importorskip("torchao", reason="torchao is not installed: the extra `int8`")
     model = tiny_models.save_stable_diffusion(tmp_path / "sd")
     tiny = recipe(tmp_path, "tiny", model={"id": str(model)}, output={"size": 16})
     for name, quantize in (("plain", None), ("int8", "int8")):
@@ -268,7 +366,7 @@ def test_int8_weights_are_used_recorded_and_replayed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["int8", "nf4"])
 def test_a_missing_package_is_named(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("factory.renderer.quantization.find_spec", lambda name: None)
-    wanted = rf"--quantize {kind} needs {QUANTIZE_WITH[kind]}; .*data-factory\[quantize\]"
+    wanted = rf"--quantize {kind} needs {QUANTIZE_WITH[kind]}; .*data-factory\[{kind}\]"
     with pytest.raises(UserError, match=wanted):
         quantization(kind, {"unet": []}, device="cpu", dtype=torch.float32)
 
@@ -289,13 +387,38 @@ def test_what_cannot_be_quantized_is_refused(
 
 
 def test_an_offload_needs_an_accelerator(tmp_path: Path) -> None:
-    require_offload("group", torch.device("cuda"))
+    require_offload("group", "cuda:1")
     settings = replace(SETTINGS, offload="group", device="cpu")
     with pytest.raises(UserError, match=r"--offload group .* this machine computes on cpu; remove"):
         build(recipe(tmp_path, "base"), tmp_path / "out", settings=settings)
     assert not (tmp_path / "out").exists()
     with pytest.raises(UserError, match="offload is disk; choose group, model, sequential"):
-        require_offload("disk", torch.device("cuda"))
+        require_offload("disk", "cuda")
+
+
+def test_a_model_is_previewed_and_generated_again_with_an_offload(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match=r"--offload group .* this machine computes on cpu"):
+        preview(recipe(tmp_path, "base"), device="cpu", offload="group")
+    build(
+        recipe(tmp_path, "base"),
+        tmp_path / "out",
+        settings=SETTINGS,
+        show_progress=False,
+        renderer_factory=FakeRenderer,
+    )
+    plain = read_manifest(tmp_path / "out")
+    assert plain is not None
+    manifest = plain.model_copy(update={"offload": ("model", "group")})
+    for found, device, expected in (
+        (manifest, "cpu", None),
+        (manifest, "cuda:1", "group"),
+        (plain, "cuda:1", None),
+    ):
+        place = torch.device(device)
+        monkeypatch.setattr("factory.builder.ranks.own_device", lambda _, place=place: place)
+        assert Regenerator(tmp_path / "out", found)._renderers._offload == expected
 
 
 @pytest.mark.parametrize("offload", ["group", "model"])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shlex
 import shutil
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -397,6 +398,28 @@ def test_failed_candidates_are_not_chosen(out: Path) -> None:
     done = add_round(out, "base", JUDGE, Wanted(6, 3), generate=flawed, show_progress=False)
     assert (done.generated, done.classes["cat"].candidates) == (15, 3)
     assert verify_set(out).whole
+
+
+def test_candidates_are_generated_with_the_recorded_offload(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = read_manifest(out)
+    settings = replace(manifest.settings, device="cuda")
+    used = manifest.model_copy(update={"settings": settings, "offload": ("model", "group")})
+    started: list[list[str]] = []
+
+    def start(words: list[str], **_: Any) -> None:
+        started.append(words)
+        raise Stopped(signal.SIGINT)
+
+    monkeypatch.setattr(grow.subprocess, "Popen", start)
+    given = argparse.Namespace(
+        out=out, allow_cut_prompts=False, allow_pickle=False, quiet=False, processes=None
+    )
+    for found, expected in ((used, ["--offload", "group"]), (manifest, [])):
+        with pytest.raises(Stopped):
+            grow._generate(Path("r.yaml"), given, found)
+        assert started[-1][started[-1].index("--for-round") + 1 :] == expected
 
 
 def test_the_command_asks_a_run_and_reports_the_cost(

@@ -10,6 +10,7 @@ from factory.common.text import plural
 from factory.data.columns import TEMPLATE
 from factory.shards.directory import Look, recipe_path, stored_recipe
 from factory.shards.manifest import Manifest
+from factory.shards.settings import FixedSettings
 
 _DIFF_LINES = 6
 
@@ -61,6 +62,29 @@ def require_same_recipes(out: AnyPath, manifest: Manifest, jobs: Sequence[Job]) 
                 f"{out}: {job.name} has {plural(entry.images, 'image')}, but {job.num_images} were "
                 "requested; a dataset is never shortened: request at least as many, or build into "
                 "another directory"
+            )
+
+
+def require_whole_batches(jobs: Sequence[Job], settings: FixedSettings) -> None:
+    """Reject a config with a short last batch if images depend on their batch.
+
+    The images of that batch would be others when the config grows.
+
+    Raises:
+        UserError: With numbers that fit.
+    """
+    cache, size = settings.inference.cache, settings.batch_size
+    if cache is None or not cache.decides_per_batch:
+        return
+    for job in jobs:
+        short = job.num_images % settings.shard_size % size
+        if job.kind == "set" and short:
+            fitting = max(one for one in range(1, size) if job.num_images % one == 0)
+            raise UserError(
+                f"{job.name}: --cache {cache} decides for a whole batch, but the last one of "
+                f"{plural(job.num_images, 'image')} has {short} of {size}; start the dataset with "
+                f"a --batch-size that fits, such as {fitting}, request a multiple of {size} "
+                "images, or use --cache taylorseer"
             )
 
 

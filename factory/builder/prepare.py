@@ -9,7 +9,12 @@ that changes what others rely on (counts, columns) makes them stop at their next
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from factory.builder.compatible import begun, merge_variables, require_same_recipes
+from factory.builder.compatible import (
+    begun,
+    merge_variables,
+    require_same_recipes,
+    require_whole_batches,
+)
 from factory.builder.grow import add_columns
 from factory.builder.jobs import Job, adopt_counts
 from factory.builder.markers import list_markers
@@ -91,6 +96,7 @@ def judge(look: Look, jobs: Sequence[Job], *, wanted: BuildSettings, device: str
     settings = fix(wanted, recorded=old.settings if old else None, device=device, out=str(out))
     if old is not None:
         require_same_recipes(out, old, counted)
+    require_whole_batches(counted, settings)
     variables = merge_variables(old, counted, out=out)
     return State(look, old, counted, settings, variables, wanted.offload)
 

@@ -72,6 +72,17 @@ def add_allow_local_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_offload(parser: argparse._ActionsContainer) -> None:
+    """Add --offload, for the commands that generate images of recipes."""
+    option(
+        parser,
+        "--offload",
+        "keep a model that is larger than the GPU's memory in main memory and move one model, or "
+        "one layer (group, sequential), at a time",
+        choices=("group", "model", "sequential"),
+    )
+
+
 def add_allow_cut_prompts(parser: argparse.ArgumentParser) -> None:
     """Add --allow-cut-prompts, for the commands that reject truncated prompts."""
     option(

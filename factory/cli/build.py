@@ -9,6 +9,7 @@ from factory.cli.arguments import (
     RECIPE_HELP,
     add_allow_cut_prompts,
     add_allow_pickle,
+    add_offload,
     add_recipe_changes,
     note_dropped_keys,
     recipes_of,
@@ -99,13 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--part I/N",
         "generate part I of N (from 1), e.g. in a job array; starts one process",
     )
-    option(
-        shared,
-        "--offload",
-        "keep a model that is larger than the GPU's memory in main memory and move one model, or "
-        "one layer (group, sequential), at a time",
-        choices=("group", "model", "sequential"),
-    )
+    add_offload(shared)
     option(shared, "--claim-expiry S", argparse.SUPPRESS)
     # For `grow`, whose recipe is a temporary file with the words of the dataset: messages name the
     # config, words are not warned about again, and `grow` prints the next step.

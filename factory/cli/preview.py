@@ -4,7 +4,12 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from factory.cli.arguments import RECIPE_HELP, add_allow_pickle, add_sampling_changes
+from factory.cli.arguments import (
+    RECIPE_HELP,
+    add_allow_pickle,
+    add_offload,
+    add_sampling_changes,
+)
 from factory.common import console
 from factory.common.options import add_device, add_out, add_quiet, check_image_file, made, option
 
@@ -30,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_sampling_changes(parser)
     add_device(parser)
     add_allow_pickle(parser)
+    add_offload(parser)
     add_quiet(parser)
 
 
@@ -58,6 +64,7 @@ def run(args: argparse.Namespace) -> None:
         class_name=args.class_name,
         device=args.device,
         allow_pickle=args.allow_pickle,
+        offload=args.offload,
     )
     done.sheet.save(made(out))
     console.write(f"{out}: {done.sheet.width} x {done.sheet.height} pixels")

@@ -111,7 +111,7 @@ def _add_round(args: argparse.Namespace) -> Round:
             config,
             judge,
             wanted,
-            generate=lambda recipe: _generate(recipe, args, device=manifest.settings.device),
+            generate=lambda recipe: _generate(recipe, args, manifest),
         )
 
 
@@ -191,7 +191,7 @@ def probabilities(
     return np.asarray([[scores[label] for label in labels] for scores in found])
 
 
-def _generate(recipe: Path, args: argparse.Namespace, *, device: str) -> None:
+def _generate(recipe: Path, args: argparse.Namespace, manifest: Manifest) -> None:
     """Build the candidates with the command `build`, which starts processes of its own.
 
     Raises:
@@ -203,8 +203,9 @@ def _generate(recipe: Path, args: argparse.Namespace, *, device: str) -> None:
         "--quiet": args.quiet,
     }
     options = ["--for-round", *(name for name, is_given in given.items() if is_given)]
-    if args.processes:
-        options += ["--processes", str(args.processes)]
+    device = manifest.settings.device
+    chosen = {"--processes": args.processes, "--offload": manifest.offload_on(device)}
+    options += [word for name, value in chosen.items() if value for word in (name, str(value))]
     words = [*own_words(), "build", str(recipe), str(args.out), "--device", device, *options]
     with tempfile.TemporaryDirectory() as folder:
         # Its summary goes to stderr: stdout is for the result of this command. Its last message is

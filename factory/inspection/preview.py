@@ -20,6 +20,7 @@ from factory.recipe.model_files import PipelineSettings
 from factory.recipe.resolved import ResolvedRecipe
 from factory.renderer.contact_sheet import contact_sheet, stacked
 from factory.renderer.flaws import NOT_FINITE
+from factory.renderer.placement import require_offload
 from factory.renderer.pool import RendererFactory, Renderers, pipeline_settings
 from factory.shards.settings import BuildSettings, fix
 
@@ -59,6 +60,7 @@ def preview(
     class_name: str | None = None,
     device: str = "auto",
     allow_pickle: bool = False,
+    offload: str | None = None,
     renderer_factory: RendererFactory | None = None,
 ) -> Preview:
     """Generate a contact sheet of recipes, one below the other.
@@ -73,6 +75,7 @@ def preview(
         class_name: The label to show; default: the first. Not with `vary="class"`.
         device: `auto`, or a device type such as `cpu`.
         allow_pickle: Whether to load pickled weights of a model without safetensors.
+        offload: How to use a model that is larger than the device's memory, as for a build.
         renderer_factory: Creates the renderer; default: the recipe's diffusers model.
 
     Raises:
@@ -81,7 +84,10 @@ def preview(
     if rows < 1 or columns < 1:
         raise UserError(f"{rows} rows and {columns} columns were requested; use 1 or more")
     place = own_device(device)
-    renderers = Renderers(renderer_factory, device=place, allow_pickle=allow_pickle)
+    require_offload(offload, str(place))
+    renderers = Renderers(
+        renderer_factory, device=place, allow_pickle=allow_pickle, offload=offload
+    )
     settings = fix(BuildSettings(), recorded=None, device=place.type, out="")
     parts = [
         _part(one, renderers, settings.inference, vary, rows, columns, class_name)

@@ -61,7 +61,10 @@ class Regenerator:
             raise UserError(f"{error}; choose another with --device (pixels may differ)") from None
         self._allow_local_model = allow_local_model or renderer_factory is not None
         self._renderers = Renderers(
-            renderer_factory, device=self._device, allow_pickle=allow_pickle
+            renderer_factory,
+            device=self._device,
+            allow_pickle=allow_pickle,
+            offload=manifest.offload_on(str(self._device)),
         )
 
     def notes(self) -> list[str]:

@@ -46,7 +46,7 @@ class GuidanceInterval:
         return range(floor(self.start * count), floor(self.stop * count))
 
     def __str__(self) -> str:
-        return f"{float(self.start):.9g},{float(self.stop):.9g}"
+        return f"{_decimal(self.start)},{_decimal(self.stop)}"
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,11 @@ class Cache:
     kind: str
     value: float
 
+    @property
+    def decides_per_batch(self) -> bool:
+        """Whether an image depends on the others of its batch by more than rounding."""
+        return self.kind == "first-block"
+
     @classmethod
     def parse(cls, text: str) -> "Cache":
         """Read `first-block[:THRESHOLD]` or `taylorseer[:STEPS]`.
@@ -85,7 +90,12 @@ class Cache:
         return cls(kind, value)
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.value:.9g}"
+        return f"{self.kind}:{_decimal(self.value)}"
+
+
+def _decimal(value: float | Fraction) -> str:
+    """Return a number without exponent, as `parse` reads it: 9 digits after the point."""
+    return f"{float(value):.9f}".rstrip("0").rstrip(".")
 
 
 def _unknown_cache(text: str) -> UserError:

@@ -76,7 +76,11 @@ def _interval_faults(
     pipeline: Any, recipe: ResolvedRecipe, interval: GuidanceInterval
 ) -> list[Fault]:
     if recipe.sampling.guidance_scale.bounds()[1] <= 1:
-        return []
+        message = (
+            f"--guidance-interval {interval} has no effect without a guidance scale above 1; "
+            "remove the option, or raise the scale"
+        )
+        return [recipe.fault(message, "sampling", "guidance_scale")]
     if takes_guidance_as_input(pipeline):
         message = (
             f"{recipe.model.id} is guided through an input of its network, without a second half "

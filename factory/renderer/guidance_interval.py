@@ -38,8 +38,8 @@ def guidance_in(pipeline: Any, interval: GuidanceInterval, size: int) -> Iterato
         size: Number of images.
 
     Raises:
-        UserError: The pipeline does not compute both halves in one call, or it has inputs that
-            cannot be divided.
+        UserError: The pipeline does not compute both halves in one call per timestep, or it has
+            inputs that cannot be divided.
     """
     name, network = type(pipeline).__name__, network_of(pipeline)
     names = list(inspect.signature(type(network).forward).parameters)[1:]
@@ -50,6 +50,8 @@ def guidance_in(pipeline: Any, interval: GuidanceInterval, size: int) -> Iterato
         given = dict(zip(names, args, strict=False)) | kwargs
         halves = {key: _prompted(key, value, size, name) for key, value in given.items()}
         calls[:] = calls or _guided_calls(pipeline.scheduler.timesteps.tolist(), interval)
+        if done == len(calls):
+            raise _no_halves(name, f"its network is called more than {done} times")
         return None if calls[done] else ((), halves)
 
     def after(_: Any, args: Any, output: Any) -> Any:
@@ -86,8 +88,12 @@ def _prompted(name: str, value: Any, size: int, pipeline: str) -> Any:
             return value[size:]
     elif not _has_tensors(value):
         return value
-    raise UserError(
-        f"{pipeline} does not compute guidance as two halves of one batch ({name}); remove "
+    raise _no_halves(pipeline, name)
+
+
+def _no_halves(pipeline: str, reason: str) -> UserError:
+    return UserError(
+        f"{pipeline} does not compute guidance as two halves of one batch ({reason}); remove "
         "--guidance-interval, or choose another model"
     )
 

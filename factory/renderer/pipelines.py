@@ -218,7 +218,8 @@ def _read(
         raise
     except Exception as error:  # noqa: BLE001 (odd files raise anything)
         # OSError includes huggingface_hub's errors: missing, gated, unreachable, offline.
-        raise UserError(_cannot_load(model_id, revision, error)) from None
+        message = _cannot_load(model_id, revision, error, quantizes=bool(quantized))
+        raise UserError(message) from None
 
 
 def _left_out(parts: dict[str, Any]) -> dict[str, Any]:
@@ -252,10 +253,10 @@ def _read_variant(
     return pipeline
 
 
-def _cannot_load(model_id: str, revision: str | None, error: Exception) -> str:
+def _cannot_load(model_id: str, revision: str | None, error: Exception, *, quantizes: bool) -> str:
     name = f"{model_id}@{revision}" if revision else model_id
     text = str(error)
-    if "quantiz" in text.lower():
+    if quantizes and "quantiz" in text.lower():
         remedy = "remove --quantize, or choose another kind"
     elif not isinstance(error, OSError):
         remedy = "check that it is a diffusers text-to-image model of this diffusers version"

@@ -7,8 +7,12 @@ from factory.common.errors import UserError
 OFFLOADS = ("group", "model", "sequential")
 
 
-def require_offload(offload: str | None, device: Any) -> None:
+def require_offload(offload: str | None, device: str) -> None:
     """Refuse an offload that does not exist, or that has nowhere to move weights to.
+
+    Args:
+        offload: One of `OFFLOADS`, or None.
+        device: Name of the device that computes, such as `cuda:1`.
 
     Raises:
         UserError: With the remedy.
@@ -17,7 +21,7 @@ def require_offload(offload: str | None, device: Any) -> None:
         return
     if offload not in OFFLOADS:
         raise UserError(f"offload is {offload}; choose {', '.join(OFFLOADS)}")
-    if device.type == "cpu":
+    if device.partition(":")[0] == "cpu":
         raise UserError(
             f"--offload {offload} keeps weights in main memory until an accelerator needs them, "
             "but this machine computes on cpu; remove the option"

@@ -25,7 +25,7 @@ def quantization(kind: str, parts: dict[str, Any], *, device: Any, dtype: Any) -
     package = QUANTIZE_WITH[kind]
     if find_spec(package) is None:
         raise UserError(
-            f"--quantize {kind} needs {package}; install it: pip install 'data-factory[quantize]'"
+            f"--quantize {kind} needs {package}; install it: pip install 'data-factory[{kind}]'"
         )
     if kind == "nf4" and str(device) == "cpu":
         raise UserError(

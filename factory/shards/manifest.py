@@ -158,6 +158,13 @@ class Manifest(_Entry):
         fields: dict[str, Any] = dump(self) | {"settings": self.settings.as_dict()}
         return {name: value for name, value in fields.items() if name != "offload" or value}
 
+    def offload_on(self, device: str) -> str | None:
+        """Return the offload to generate images again with, on a device such as `cuda:1`.
+
+        It is the last kind that was used; a CPU needs none.
+        """
+        return self.offload[-1] if self.offload and not device.startswith("cpu") else None
+
     @property
     def measured(self) -> frozenset[str]:
         """Columns measured by gates: recipes do not plan them."""
