@@ -128,7 +128,7 @@ def build_without_and_with_torch(folder: Path) -> None:
     made = recipe(folder, "base", sampling=sampling)
     for _ in range(2):
         generate(made, folder / "out", settings=settings)
-    heavy = {"torch", "diffusers", "transformers", "datasets", "accelerate", "pandas"}
+    heavy = {"torch", "diffusers", "transformers", "datasets", "accelerate"}
     assert not heavy & set(sys.modules)
     reports = [
         generate(made, folder / "torch", settings=settings, renderer_factory=_Undeclared)
@@ -138,7 +138,7 @@ def build_without_and_with_torch(folder: Path) -> None:
 
 
 def test_a_build_imports_torch_only_for_a_renderer_that_may_use_it(tmp_path: Path) -> None:
-    """And datasets, pandas and accelerate never. Torch has the build's number of threads."""
+    """And datasets and accelerate never. Torch has the build's number of threads."""
     code = (
         "import sys; from pathlib import Path\n"
         "from test_build import build_without_and_with_torch\n"
