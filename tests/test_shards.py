@@ -188,7 +188,10 @@ def test_the_schema_is_the_one_that_datasets_makes() -> None:
     assert feature_list(labels, types) == found._to_yaml_list()
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (32, 32), (3, 200), (141, 141), (142, 142), (200, 300)])
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 1), (32, 32), (3, 200), (141, 141), (142, 142), (200, 300), (19_999, 1), (9_999, 2)],
+)
 @pytest.mark.parametrize("noise", [1, 256])
 def test_a_png_has_the_bytes_that_pillow_saves(shape: tuple[int, int], noise: int) -> None:
     image = np.random.default_rng(1).integers(0, noise, (*shape, 3), dtype=np.uint8)
