@@ -50,6 +50,7 @@ class FakeRenderer:
     """Generates noise from the seed and counts calls; an image depends on its row alone."""
 
     calls = 0
+    uses_torch = False
 
     def __init__(self, recipe: ResolvedRecipe) -> None:
         self.recipe = recipe

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from build_parts import LABELS, SETTINGS, FakeRenderer, combination, recipe, shard, shards_of, tree
+from PIL import Image
 
 from factory.builder.build import BuildReport, build
 from factory.cli.build_result import summarize
@@ -106,51 +106,56 @@ def test_a_second_build_generates_nothing(tmp_path: Path) -> None:
     assert tree(tmp_path / "out") == before
 
 
-def test_a_build_imports_only_the_libraries_that_it_needs(tmp_path: Path) -> None:
-    """Without a model no torch; and datasets, pandas and accelerate never."""
+class _Undeclared:
+    """Imports torch when it generates, and stores the number of its threads in the first pixel."""
+
+    def __init__(self, recipe: ResolvedRecipe) -> None:
+        self._noise = FakeRenderer(recipe)
+
+    def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[ImageArray]:
+        import torch
+
+        images = self._noise.render(rows, batch_size=batch_size)
+        for image in images:
+            image[0, 0] = torch.get_num_threads()
+        return images
+
+
+def build_without_and_with_torch(folder: Path) -> None:
+    """Build two datasets twice, in a process of its own."""
+    settings = BuildSettings(dtype="float32", device="cpu", threads=2)
+    sampling = {"guidance_scale": 2, "num_inference_steps": 2}
+    made = recipe(folder, "base", sampling=sampling)
+    for _ in range(2):
+        generate(made, folder / "out", settings=settings)
+    heavy = {"torch", "diffusers", "transformers", "datasets", "accelerate"}
+    assert not heavy & set(sys.modules)
+    reports = [
+        generate(made, folder / "torch", settings=settings, renderer_factory=_Undeclared)
+        for _ in range(2)
+    ]
+    assert [report.generated for report in reports] == [15, 0]
+
+
+def test_a_build_imports_torch_only_for_a_renderer_that_may_use_it(tmp_path: Path) -> None:
+    """And datasets and accelerate never. Torch has the build's number of threads."""
     code = (
-        "import sys; from pathlib import Path; from build_parts import FakeRenderer, recipe\n"
-        "from factory import build; from factory.shards.settings import BuildSettings\n"
-        "settings = BuildSettings(dtype='float32', device='cpu')\n"
-        "sampling = {'guidance_scale': 2, 'num_inference_steps': 2}\n"
-        "made = recipe(Path(sys.argv[1]), 'base', sampling=sampling)\n"
-        "for _ in range(2):\n"
-        "    build(made, Path(sys.argv[1], 'out'), settings=settings, show_progress=False,\n"
-        "          renderer_factory=FakeRenderer)\n"
-        "heavy = {'torch', 'diffusers', 'transformers', 'datasets', 'accelerate', 'pandas'}\n"
-        "sys.exit(' '.join(sorted(heavy & set(sys.modules))) or None)\n"
+        "import sys; from pathlib import Path\n"
+        "from test_build import build_without_and_with_torch\n"
+        "build_without_and_with_torch(Path(sys.argv[1]))"
     )
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)],
         capture_output=True,
         text=True,
-        env=kept | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
+        env=kept | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
     assert shard(tmp_path / "out").is_file()
-
-
-class _ImportsTorchLate(FakeRenderer):
-    """Imports torch in its first batch."""
-
-    def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[ImageArray]:
-        sys.modules["torch"] = torch
-        return super().render(rows, batch_size=batch_size)
-
-
-def test_a_renderer_that_imports_torch_too_late_for_its_threads_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = replace(SETTINGS, device="cpu")
-    monkeypatch.delitem(sys.modules, "torch")
-    with pytest.raises(UserError, match="import it before"):
-        build(
-            recipe(tmp_path, "base"),
-            tmp_path / "out",
-            settings=settings,
-            renderer_factory=_ImportsTorchLate,
-        )
+    stored = [one["image"]["bytes"] for one in rows_of(tmp_path / "torch", "base")]
+    corners = {Image.open(io.BytesIO(one)).getpixel((0, 0)) for one in stored}
+    assert corners == {(2, 2, 2)}
 
 
 def test_the_manifest_contains_settings_versions_and_hashes(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -284,6 +285,28 @@ def test_a_build_that_resumes_after_another_has_finished_leaves_no_file(
         generate(large(tmp_path), out, sleeping)
     assert not (out / WORKING).exists()
     assert verify_set(out).whole and status(out).configs[0].images_kept == 0
+
+
+def test_images_beyond_those_that_another_launch_has_completed_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The markers were removed, so the other launch could begin with fewer images."""
+    out, other = tmp_path / "out", tmp_path / "other"
+    other.mkdir()
+    longer, shorter = large(tmp_path, images_per_class=90), large(other)
+    monkeypatch.setattr(partial_shards, "SECONDS", 0.0)
+
+    def complete() -> None:
+        shutil.rmtree(out / WORKING)
+        generate(shorter, out)
+
+    with pytest.raises(Failure, match="another launch has changed this dataset"):
+        generate(longer, out, ending_at(20, complete))
+    stamps = [read_stamp(path) for path in kept_files(out)]
+    assert min(stamp.stop for stamp in stamps) == IMAGES + 1
+    report = generate(longer, out)
+    assert (report.kept, report.generated) == (90, 0)
+    assert verify_set(out).whole
 
 
 def test_no_file_is_written_while_shards_are_quick(

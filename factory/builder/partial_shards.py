@@ -63,7 +63,7 @@ class PartialShards:
         return found
 
     def write(self, stamp: Stamp, rows: ShardRows) -> None:
-        """Write the images of one file, unless another launch has completed the config."""
+        """Write the images of one file, unless another launch has completed them."""
         name = file_of(stamp, self.begun.written).rpartition("/")[2]
         path = self.out / WORKING / stamp.config / name
         self._seen.append(path)
@@ -71,7 +71,7 @@ class PartialShards:
         with suppress(FileNotFoundError):
             write_shard(path, rows.rows, schema=self.schema, stamp=stamp)
         # Checked after the write: the process may have been suspended before it.
-        if self._was_completed(stamp.config):
+        if self._were_completed(stamp):
             path.unlink(missing_ok=True)
 
     def remove(self) -> None:
@@ -79,12 +79,17 @@ class PartialShards:
         while self._seen:
             self._seen.pop().unlink(missing_ok=True)
 
-    def _was_completed(self, config: str) -> bool:
-        """Return whether another launch has completed a config since this build began."""
-        if latest(self.out) == self.begun.number or self.begun.written.configs[config].complete:
+    def _were_completed(self, stamp: Stamp) -> bool:
+        """Return whether another launch has completed the images since this build began."""
+        name = stamp.config
+        if latest(self.out) == self.begun.number or self.begun.written.configs[name].complete:
             return False
         now = newest(self.out).manifest
-        return now is not None and config in now.configs and now.configs[config].complete
+        entry = now.configs.get(name) if now else None
+        if entry is None or not entry.complete:
+            return False
+        # A launch may complete fewer images than this build; then the others are needed to grow it.
+        return entry.fingerprint != stamp.fingerprint or stamp.stop <= entry.images
 
     def _usable(self, wanted: Stamp) -> Iterator[tuple[AnyPath, Stamp]]:
         """Yield the undamaged files with images of a shard."""

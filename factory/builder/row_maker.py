@@ -15,10 +15,9 @@ from factory.builder.rows import (
     generate_rows,
     refuse_nothing,
 )
-from factory.common.devices import torch_threads
 from factory.common.errors import Failure
 from factory.common.storage import AnyPath
-from factory.renderer.pool import Renderers
+from factory.renderer.pool import Renderers, rendering_threads
 from factory.shards.parquet import Shard, read_shard
 from factory.shards.plan_check import Fence
 from factory.shards.repair import Candidates, Found
@@ -150,7 +149,7 @@ class RowMaker:
         generated: Callable[[int], None],
     ) -> None:
         renderer = self.renderers.get(job.recipe, self.settings.inference)
-        with torch_threads(self.settings.threads):
+        with rendering_threads(renderer, self.settings.threads):
             generate_rows(
                 job,
                 images,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -196,22 +195,10 @@ def _offer(kind: str) -> str:
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Set PyTorch's threads for a block: their number changes the last digits of float32.
+    """Set PyTorch's threads for a block: their number changes the last digits of float32."""
+    with without_garbage_collection():
+        import torch
 
-    It does not import PyTorch: a block may not need it.
-
-    Raises:
-        UserError: The block imported PyTorch, which chose another number of threads.
-    """
-    torch = sys.modules.get("torch")
-    if torch is None:
-        yield
-        if "torch" in sys.modules:
-            raise UserError(
-                "the renderer imported torch while it generated images, too late to set its "
-                "threads; import it before, e.g. at the top of the renderer's module"
-            )
-        return
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -7,7 +7,7 @@ hardware and library versions the bytes are identical; otherwise pixels may diff
 
 from collections.abc import Mapping, Sequence
 
-from factory.common.devices import device_name, torch_threads
+from factory.common.devices import device_name
 from factory.common.errors import UserError
 from factory.common.image_arrays import ImageArray
 from factory.common.program import command
@@ -18,7 +18,7 @@ from factory.inspection.compare import Regenerated, compared, spec_of
 from factory.planner.plan import ImageSpec, plan
 from factory.recipe.model_files import on_this_machine
 from factory.recipe.resolved import ResolvedRecipe
-from factory.renderer.pool import RendererFactory
+from factory.renderer.pool import RendererFactory, rendering_threads
 from factory.shards.layout import file_at
 from factory.shards.manifest import Manifest
 from factory.shards.parquet import Row, num_rows, read_rows, shard_rows
@@ -131,7 +131,7 @@ class Regenerator:
         self._require_allowed(recipe)
         settings = self._manifest.settings
         renderer = self._renderers.get(recipe, settings.inference)
-        with torch_threads(settings.threads):
+        with rendering_threads(renderer, settings.threads):
             return renderer.render(specs, batch_size=settings.batch_size)
 
     def _require_allowed(self, recipe: ResolvedRecipe) -> None:

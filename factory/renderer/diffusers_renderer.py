@@ -32,7 +32,8 @@ from factory.renderer.resize import rescale
 class Renderer(Protocol):
     """Generates the images of plan rows.
 
-    Its module imports torch at the top, if at all: a build sets the threads before the first batch.
+    Torch is imported before the first batch, to set its number of threads, unless the renderer has
+    an attribute `uses_torch` that is False.
     """
 
     def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> Sequence[ImageArray | None]:

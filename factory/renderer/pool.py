@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from factory.common.devices import torch_threads
 from factory.common.imports import without_garbage_collection
 from factory.renderer.out_of_memory import reporting_large_model
 from factory.renderer.twins import RendersSeveral, TwinRenderer
@@ -31,6 +32,14 @@ def text_encoders(renderer: Renderer) -> list[TextEncoder]:
     """Return the text encoders of a renderer's pipeline; none without a pipeline."""
     found: list[TextEncoder] = getattr(renderer, "text_encoders", [])
     return found
+
+
+def rendering_threads(renderer: Renderer, count: int) -> AbstractContextManager[None]:
+    """Return a block in which PyTorch has a number of threads, for calls of a renderer.
+
+    PyTorch is not imported for a renderer whose `uses_torch` is False.
+    """
+    return torch_threads(count) if getattr(renderer, "uses_torch", True) else nullcontext()
 
 
 class Renderers:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from factory.common.errors import Failure
 from factory.common.parquet_bounds import require_bounded
 from factory.common.storage import AnyPath, entries, write_bytes
-from factory.shards.arrow_arrays import arrow_array
 from factory.shards.manifest import ShardEntry
 from factory.shards.png import COMPRESS_LEVEL, is_small, small_png
 from factory.shards.stamp import KEY, Stamp, read_stamp, seal
@@ -135,8 +134,7 @@ def parquet_bytes(rows: Sequence[Row], *, schema: pyarrow.Schema, stamp: Stamp) 
     import pyarrow
     import pyarrow.parquet
 
-    columns = [_column(rows, one) for one in schema]
-    table = pyarrow.Table.from_arrays(columns, schema=schema)
+    table = pyarrow.Table.from_pylist(rows, schema=schema)
     # An image is two columns of the file.
     images = ["image.bytes", "image.path"]
     others = [name for name in schema.names if name != "image"]
@@ -158,17 +156,6 @@ def parquet_bytes(rows: Sequence[Row], *, schema: pyarrow.Schema, stamp: Stamp) 
         writer.add_key_value_metadata({KEY.decode(): stamp.unsealed().model_dump_json()})
     seal(buffer)
     return buffer.getvalue()
-
-
-def _column(rows: Sequence[Row], field: pyarrow.Field) -> Any:
-    import pyarrow
-
-    values = [row.get(field.name) for row in rows]
-    try:
-        return arrow_array(values, field.type)
-    except OverflowError:
-        # Images of more than 2 GiB, which become several arrays; or a number that does not fit.
-        return pyarrow.array(values, type=field.type)
 
 
 def num_rows(path: AnyPath) -> int:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 COMPRESS_LEVEL = 6
 _MOST_BYTES = 60_000
-"""Pixels of an image whose compressed data always fit into one chunk of `save`, 64 KiB."""
+"""Most bytes of rows whose compressed data always fit into one chunk of `save`, 64 KiB."""
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Eight bits per channel, RGB; the only methods of compression, filters and interlacing.
 _FORMAT = (8, 2, 0, 0, 0)
@@ -23,7 +23,8 @@ _FORMAT = (8, 2, 0, 0, 0)
 
 def is_small(image: Image.Image) -> bool:
     """Return whether `small_png` can encode an image."""
-    return image.mode == "RGB" and 0 < 3 * image.width * image.height < _MOST_BYTES
+    # Each row begins with a byte that names its filter.
+    return image.mode == "RGB" and 0 < image.height * (3 * image.width + 1) < _MOST_BYTES
 
 
 def small_png(image: Image.Image) -> bytes:

@@ -49,6 +49,8 @@ def ready_images(side: int = SIDE, count: int = _READY) -> list[ImageArray]:
 class ReadyRenderer:
     """Returns ready images: everything that a build does besides generation is left."""
 
+    uses_torch = False
+
     def __init__(self, recipe: ResolvedRecipe) -> None:
         self._images = ready_images((recipe.output.size or (SIDE, SIDE))[0])
 
