@@ -60,38 +60,43 @@ def main() -> None:
     for row in args.row or ROWS:
         for config in args.config:
             found.setdefault(config, {})[row] = {
-                (draw, seed): _correct(args, config, row, draw, seed)
-                for draw in range(len(args.dataset))
+                (number, seed): _correct(args, config, row, number, seed)
+                for number in range(len(args.dataset))
                 for seed in args.seeds
             }
             sys.stdout.write(tables(found, baseline=BASELINES) + "\n")
             sys.stdout.flush()
 
 
-def _correct(args: argparse.Namespace, config: str, row: str, draw: int, seed: int) -> Correct:
+def _correct(args: argparse.Namespace, config: str, row: str, number: int, seed: int) -> Correct:
     """Return which real images a row's classifier classifies correctly."""
-    run = _run(args, config, row, draw, seed)
-    images = [args.dataset[draw], "--config", config]
+    run = _run(args, config, row, number, seed)
+    images = [args.dataset[number], "--config", config]
     if row != ALL:
-        judged = _judged(args, config, draw)
+        judged = _judged(args, config, number)
         images = [str(judged), *_options(judged, *ROWS[row])]
     options = ["--model", args.model, "--preset", "quick", "--epochs", args.epochs]
     return scored(run, args.real, [*images, *options, "--seed", str(seed), "--threads", "1"])
 
 
-def _run(args: argparse.Namespace, config: str, row: str, draw: int, seed: int) -> Path:
-    folder: Path = args.out / config / f"draw-{draw}"
-    return folder / row.replace(" ", "-") / f"seed-{seed}"
+def _run(args: argparse.Namespace, config: str, row: str, number: int, seed: int) -> Path:
+    return _folder(args, config, number) / row.replace(" ", "-") / f"seed-{seed}"
 
 
-def _judged(args: argparse.Namespace, config: str, draw: int) -> Path:
+def _folder(args: argparse.Namespace, config: str, number: int) -> Path:
+    new, old = (args.out / config / f"{name}-{number}" for name in ("dataset", "draw"))
+    # Earlier versions of this script called it by the old name.
+    return Path(old if old.is_dir() else new)
+
+
+def _judged(args: argparse.Namespace, config: str, number: int) -> Path:
     """Return a dataset's images with their class margin; measure it if that is missing."""
-    folder: Path = args.out / config / f"draw-{draw}" / "data"
+    folder = _folder(args, config, number) / "data"
     file = folder / "train.parquet"
     if not file.is_file():
-        judge = (args.config[0], ALL, (draw + 1) % len(args.dataset), args.seeds[0])
+        judge = (args.config[0], ALL, (number + 1) % len(args.dataset), args.seeds[0])
         _correct(args, *judge)
-        data = open_dataset(args.dataset[draw], config_name=config).dataset
+        data = open_dataset(args.dataset[number], config_name=config).dataset
         names = data.features[LABEL].names
         gate = ClassMargin(str(_run(args, *judge)), names, device="cpu", batch_size=256)
         margins = [one[COLUMN] for one in gate.measure(data.to_list())]

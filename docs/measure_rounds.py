@@ -40,6 +40,7 @@ ROWS = {
     "all candidates": None,
 }
 """Rows of the table, with the criterion of the chosen ones."""
+COMPARED = "compared.parquet"
 _MIXING = 1 << 32
 
 
@@ -99,6 +100,9 @@ def _correct(
 ) -> Correct:
     """Return which real images a row's classifier classifies correctly."""
     folder = args.out / f"seed-{seed}" / row.replace(" ", "-")
+    if (folder / COMPARED).is_file():
+        # Written there by earlier versions of this script.
+        return _read(folder / COMPARED)
     file = folder / "data/train.parquet"
     if not file.is_file():
         added = {
@@ -121,10 +125,14 @@ def scored(run: Path, real: str, training: Sequence[str]) -> Correct:
         real: Test images, as for `score`.
         training: Arguments of `train` without `--out`.
     """
-    file = run / "compared.parquet"
+    file = run / COMPARED
     if not file.is_file():
         run_command(["train", *training, "--out", str(run)])
         run_command(["score", str(run), "--real", real, "--predictions", str(file)])
+    return _read(file)
+
+
+def _read(file: Path) -> Correct:
     column = pq.read_table(file, columns=["correct"])["correct"]
     return np.asarray(column.to_numpy(), dtype=np.float64)
 

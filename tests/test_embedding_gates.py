@@ -19,6 +19,7 @@ from test_gates import rows_of
 from tiny_clip import save_clip
 
 from eval.report_page.dataset import open_report_dataset
+from eval.report_page.distributions import distributions
 from eval.report_page.duplicates import duplicates
 from eval.report_page.margins import lowest
 from eval.viewer.answers import open_viewer
@@ -38,6 +39,7 @@ from factory.gates.embedding_duplicates import (
     EmbeddingDuplicates,
     sign_hashes,
 )
+from factory.gates.embeddings import Embeddings
 from factory.gates.label_issues import QUALITY
 
 PIXELS, PER_CLASS = 32, 24
@@ -219,7 +221,11 @@ def test_report_and_viewer_use_the_columns(gated: Path) -> None:
     assert found.pairs[0].other_label and len(found.pairs) == 4
     weakest = lowest(dataset)
     assert weakest is not None and weakest.column == QUALITY
+    # Numbers that name an image or a hash have no chart.
+    charts, hidden = {one.name for one in distributions(dataset)}, {EMBEDDING_HASH, NEAREST}
+    assert {SIMILARITY, QUALITY} <= charts and not charts & hidden
     viewer = open_viewer(gated, None)
+    assert not {one.column for one in viewer.facets} & hidden
     assert viewer.about()["similar"]
     rows = viewer.page({"like": "40", "size": "300"})["rows"]
     assert {row["index"]: row["distance"] for row in rows if row["index"] in (7, 40)}[7] <= 3
@@ -243,7 +249,7 @@ def test_the_command_counts_label_noise(
     repeats, noise = (sum(row[name] for row in rows) for name in (FLAG, OTHER_LABEL))
     assert lines[-1] == (
         f"near-duplicates by embedding: {repeats - noise} of an image of the same class, {noise} "
-        "of an image of another class (label noise)"
+        "of an image of another class (possible label noise)"
     )
     assert f"{FLAG} {repeats}" in lines[-2]
     images = [read_image(row["image"], where="") for row in rows]
@@ -262,23 +268,25 @@ def test_invalid_input_is_reported(
     gated: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for options, message in (
-        (["--label-issues"], "--label-issues needs embeddings; add --embedding MODEL"),
-        (["--embedding-similarity", "0.0"], "--embedding-similarity needs embeddings; add"),
+        (["--label-issues"], "--label-issues needs --embedding; add it"),
+        (["--embedding-similarity", "0.0"], "--embedding-similarity needs --embedding; add it"),
         (["--embedding-similarity", "nan", "--embedding", "x"], "is nan; give -1 to 1"),
         (["--embedding", "./nowhere"], "--embedding ./nowhere: cannot be loaded"),
     ):
         with pytest.raises(UserError, match=message):
             main(["gate", str(gated), *options])
     small = recipe(tmp_path, "few", output={"size": PIXELS}, images_per_class=1)
-    build(
-        [small],
-        tmp_path / "few",
-        settings=SETTINGS,
-        show_progress=False,
-        renderer_factory=Planted,
-    )
-    with pytest.raises(UserError, match="class cat of few has a single image; it needs two"):
-        gate(tmp_path / "few", run, "--label-issues")
+    single = recipe(tmp_path, "one", output={"size": PIXELS}, classes=["cat"], images_per_class=2)
+    for made, message in (
+        (small, "class cat of few has a single image; it needs two"),
+        (single, "one has a single class; it needs two"),
+    ):
+        out = tmp_path / made.name
+        build([made], out, settings=SETTINGS, show_progress=False, renderer_factory=Planted)
+        with monkeypatch.context() as patch, pytest.raises(UserError, match=message):
+            # It is found before any image of any config is embedded.
+            patch.setattr(Embeddings, "read", lambda *_: pytest.fail("embedded"))
+            gate(out, run, "--label-issues")
     monkeypatch.setitem(sys.modules, "cleanlab", None)
     with pytest.raises(UserError, match=r'cleanlab: pip install "data-factory\[quality\]"'):
         gate(gated, run, "--label-issues")

@@ -709,6 +709,7 @@ def test_intervals_of_differences_cover_the_truth_and_tests_hold_their_level(
         spread = spread_of_differences(rows)
         assert spread.covers == "training seeds and image seeds"
         one = difference(rows[7], rows[0], spread)
+        assert one.sources == "test images, training seeds and image seeds"
         covered += one.low <= 8 <= one.high
         same = difference(rows[1], rows[0], spread)
         assert same.p is not None

@@ -343,6 +343,9 @@ def test_safety_checker_flags_and_never_blackens(
     folder = save_safety_checker(tmp_path / "checker", threshold=threshold)
     before = [row["image"] for row in rows_of(made, "base")]
     main(["gate", str(made), "--safety", str(folder), "--quiet"])
+    for option in (["--unsafe-threshold", "0.5"], ["--unsafe-label", "nsfw"]):
+        with pytest.raises(UserError, match="is a safety checker, which decides by itself; remove"):
+            main(["gate", str(made), "--safety", str(folder), *option])
     rows = rows_of(made, "base")
     assert [row["unsafe"] for row in rows] == [flag] * 15
     assert [row["image"] for row in rows] == before
@@ -389,7 +392,11 @@ def test_invalid_gate_input_is_reported(made: Path, tmp_path: Path) -> None:
             f"is not a dataset of `{command('build')}`",
         ),
         ([str(made), "--clip-score", "./nowhere"], "--clip-score ./nowhere: cannot be loaded"),
-        ([str(made), "--near-duplicates", "--duplicate-bits", "99"], "0 to 64"),
+        ([str(made), "--near-duplicates", "--duplicate-bits", "99"], "99; give 0 to 64"),
+        ([str(made), "--duplicate-bits", "3"], "--duplicate-bits needs --near-duplicates; add it"),
+        ([str(made), "--marks", "x", "--duplicate-levels", "0.0"], "levels needs --near-dup"),
+        ([str(made), "--marks", "x", "--unsafe-threshold", "0.5"], "threshold needs --safety"),
+        ([str(made), "--marks", "x", "--unsafe-label", "nsfw"], "--unsafe-label needs --safety"),
         ([str(made), "--safety", "x", "--unsafe-threshold", "nan"], "is nan; give 0 to 1"),
         ([str(made), "--clip-score", "x", "--device", "gpu"], "device gpu was requested"),
     ):

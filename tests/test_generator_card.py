@@ -111,6 +111,13 @@ def test_a_card_contains_measurements_and_notes_of_the_run(run: Path, tmp_path: 
     photographs = 2 * (13 + 5)
     assert figures["memorisation"]["training"] == photographs, "cats and ships"
     assert f"one of {photographs} training photographs (including mirrored copies)" in card
+    # Figures of earlier versions also counted crops, and none may be counted.
+    memory = figures["memorisation"]
+    for copies, words in ((None, " (including mirrored and cropped copies):"), ("", ":")):
+        memory = {key: value for key, value in memory.items() if key != "copies"}
+        memory |= {} if copies is None else {"copies": copies}
+        other = card_text(run, figures | {"memorisation": memory})
+        assert f"one of {photographs} training photographs{words} the" in other
     assert _probes_in(card) == [
         f"{100 * float(probe):.1f} %" for k, probe in enumerate(_probes(run)) if k in PROBES_SHOWN
     ]

@@ -35,6 +35,7 @@ from eval.report_page.charts import Series, line_chart, ticks
 from eval.report_page.commands import commands
 from eval.report_page.dataset import open_report_dataset
 from eval.report_page.differences import differences
+from eval.report_page.distributions import distributions
 from eval.report_page.duplicates import duplicates
 from eval.report_page.gather import Report, gather
 from eval.report_page.page import SECTIONS, render
@@ -54,7 +55,8 @@ from eval.study.statistics import difference, spread_of_differences
 from factory.builder.build import build
 from factory.common import size_limits
 from factory.common.errors import UserError
-from factory.gates.duplicates import NearDuplicates
+from factory.data.columns import DIFFERENCE_HASH
+from factory.gates.duplicates import OF, NearDuplicates
 from factory.gates.run import run_gates
 from factory.inspection.verify import verify_set
 from factory.planner.plan import ImageSpec
@@ -433,7 +435,9 @@ def test_confused_images_are_shown_side_by_side(report: Report) -> None:
 
 
 def test_near_duplicates_across_labels_come_first(report: Report, out: Path) -> None:
-    (found,) = duplicates(open_report_dataset(out))
+    dataset = open_report_dataset(out)
+    assert not {one.name for one in distributions(dataset)} & {OF, DIFFERENCE_HASH}
+    (found,) = duplicates(dataset)
     assert found.compares == "pixels" and found.across and found.total > found.across
     flags = [pair.other_label for pair in found.pairs]
     assert flags == sorted(flags, reverse=True)

@@ -117,7 +117,10 @@ def test_variables_that_follow_from_others_have_no_facet_and_no_chart(tmp_path: 
     for shown in (facets & varied, charts & varied, plots):
         assert shown in ({"light", "domain"}, {"light", "of_domain"})
     assert "prompt" in facets
-    assert "prompt" not in {one.column for one in open_viewer(_alone(plain, tmp_path), None).facets}
+    alone = open_viewer(_alone(plain, tmp_path), None)
+    assert "prompt" not in {one.column for one in alone.facets}
+    with pytest.raises(UserError, match="has neither embedding_hash nor difference_hash; "):
+        alone.page({"like": "0"})
 
 
 def _alone(plain: ResolvedRecipe, folder: Path) -> Path:

@@ -142,7 +142,6 @@ def _corrected(compared: Mapping[str, Difference | Estimate]) -> dict[str, Diffe
     found = {}
     for row, one in compared.items():
         if isinstance(one, Estimate):
-            covers = f"test images and {one.covers}" if one.covers else "test images"
-            one = Difference(one.value, one.low, one.high, p_values.get(row), covers)
+            one = Difference(one.value, one.low, one.high, p_values.get(row), one.sources)
         found[row] = one
     return found

@@ -11,8 +11,9 @@ import numpy as np
 
 from eval.report_page import text
 from eval.report_page.dataset import Dataset
+from eval.report_page.duplicates import IDENTIFIERS
 from eval.report_page.technical import technical_columns
-from factory.data.columns import DIFFERENCE_HASH, GUIDANCE_SCALE, NUM_INFERENCE_STEPS, TEMPLATE
+from factory.data.columns import GUIDANCE_SCALE, NUM_INFERENCE_STEPS, TEMPLATE
 
 _BINS, _VALUES = 24, 12
 _MOST_COLUMNS = 40
@@ -57,11 +58,11 @@ class Column:
 
 
 def distributions(dataset: Dataset) -> list[Column]:
-    """Return guidance, steps, variables and gate columns; technical ones are left out."""
+    """Return guidance, steps, variables and gate columns; not technical ones and identifiers."""
     manifest = dataset.manifest
     technical = technical_columns(dataset)
     names = [GUIDANCE_SCALE, NUM_INFERENCE_STEPS, *manifest.variables, TEMPLATE]
-    unique = [one for one in dict.fromkeys(names) if one != DIFFERENCE_HASH][:_MOST_COLUMNS]
+    unique = [one for one in dict.fromkeys(names) if one not in IDENTIFIERS][:_MOST_COLUMNS]
     found = [
         _column(dataset, name, [one for one in dataset.stored if name not in technical[one]])
         for name in unique

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from eval.report_page.dataset import Dataset
 from eval.report_page.sheets import MOST_CHECKED, ImageEntry, entries_of
-from factory.data.columns import INDEX
+from factory.data.columns import DIFFERENCE_HASH, EMBEDDING_HASH, INDEX
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,10 @@ MEASURES = (
     Measure("pixels", "near_duplicate", "near_duplicate_of"),
     Measure("embeddings", "embedding_duplicate", "embedding_nearest"),
 )
+HASHES = (EMBEDDING_HASH, DIFFERENCE_HASH)
+"""Columns that similar images are found by, the better one first."""
+IDENTIFIERS = frozenset({*HASHES, *(one.of for one in MEASURES)})
+"""Columns of numbers that name something: a histogram of them says nothing."""
 
 
 @dataclass(frozen=True)

@@ -125,8 +125,8 @@ def _cell(cell: Cell) -> str:
 def _comparisons(one: SetResult) -> str:
     header = ["row", "against", "differs in", "model", "runs", "difference", "p", "paper"]
     lines = [[*header, "verdict"], *(_comparison(found) for found in one.comparisons)]
-    covers = sorted({found.estimate.covers or "nothing else" for found in one.comparisons})
-    return f"{grid(lines)}\n\nIntervals over test images and {', '.join(covers)}."
+    sources = sorted({found.estimate.sources for found in one.comparisons})
+    return f"{grid(lines)}\n\nIntervals over {', or over '.join(sources)}."
 
 
 def _comparison(found: Compared) -> list[str]:

@@ -73,6 +73,12 @@ class Estimate:
     num_runs: int
     covers: Covers
 
+    @property
+    def sources(self) -> str:
+        """All sources of error in the interval, as text."""
+        found = ["test images", *filter(None, self.covers.split(" and "))]
+        return " and ".join(filter(None, [", ".join(found[:-1]), found[-1]]))
+
 
 def spread_of_differences(rows: Sequence[Runs]) -> Spread:
     """Return the spread of rows after removing effects common to all rows of a run.

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from eval.report_page import text
+from eval.report_page.duplicates import HASHES
 from eval.viewer.compare import beside, same_seed
 from eval.viewer.facets import Facet, make_facets
 from eval.viewer.images import Images
 from eval.viewer.marks import Marks
 from eval.viewer.rows import Rows, open_rows
-from eval.viewer.selection import HASHES, Query, Selector
+from eval.viewer.selection import Query, Selector
 from factory.common.dataset_files import MARKS
 from factory.common.errors import UserError
 from factory.common.program import command

@@ -11,14 +11,12 @@ from numpy.typing import NDArray
 
 from eval.report_page import text
 from eval.report_page.charts import ticks
-from eval.report_page.duplicates import MEASURES
+from eval.report_page.duplicates import IDENTIFIERS
 from eval.report_page.technical import hidden_columns
 from eval.viewer.rows import RowNumbers, Rows
 from factory.data.columns import (
     ATTEMPT,
     CLASS,
-    DIFFERENCE_HASH,
-    EMBEDDING_HASH,
     GUIDANCE_SCALE,
     INDEX,
     LABEL,
@@ -32,8 +30,7 @@ from factory.data.columns import (
 
 MOST_COLUMNS, MOST_VALUES = 40, 30
 _FEW_NUMBERS, _RANGES = 12, 16
-# Numbers that name something: a histogram of them says nothing.
-_NAMES = {SEED, INDEX, CLASS, DIFFERENCE_HASH, EMBEDDING_HASH, *(one.of for one in MEASURES)}
+_NAMES = {SEED, INDEX, CLASS, *IDENTIFIERS}
 _FIRST = (LABEL, GUIDANCE_SCALE, NUM_INFERENCE_STEPS)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from eval.report_page.duplicates import HASHES
 from eval.viewer.marks import Marks
 from eval.viewer.rows import RowNumbers, Rows
 from factory.common.errors import UserError
@@ -16,8 +17,6 @@ from factory.data.columns import DIFFERENCE_HASH, EMBEDDING_HASH
 from factory.data.row_filter import matching_rows
 
 _KEPT = 16
-HASHES = (EMBEDDING_HASH, DIFFERENCE_HASH)
-"""Columns that similar images are found by; the first that the chosen image has is used."""
 
 
 @dataclass(frozen=True)
@@ -113,15 +112,16 @@ class Selector:
         if column is None:
             gate = command(f"gate {shlex.quote(str(self.rows.dataset.out))} --near-duplicates")
             raise UserError(
-                f"this image has no {DIFFERENCE_HASH}; `{gate}` writes it, then start the viewer "
-                "again"
+                f"this image has neither {' nor '.join(HASHES)}; `{gate}` writes "
+                f"{DIFFERENCE_HASH}, and with `--embedding MODEL` instead {EMBEDDING_HASH}; then "
+                "start the viewer again"
             )
         hashes = column.fill_null(0).to_numpy().view(np.uint64)
         bits = np.bitwise_count(hashes[others] ^ hashes[row]).astype(np.int64)
         return np.where(column.is_valid().to_numpy()[others], bits, 65)
 
     def _hashes(self, row: int) -> Any:
-        """Return the column of hashes that a row is compared by; None if it has none."""
+        """Return the column of hashes that a row is compared by, its first; None if it has none."""
         table = self.rows.table
         found = (table[name] for name in HASHES if name in table.column_names)
         kinds = (one for one in found if str(one.type) == "int64" and one[row].is_valid)

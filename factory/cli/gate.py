@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from factory.common import console
 from factory.common.console import renamed
@@ -32,16 +32,21 @@ _DUPLICATES = {
     "near-duplicates": "near_duplicate",
     "near-duplicates by embedding": "embedding_duplicate",
 }
+_GATE_OPTIONS: dict[str, dict[str, tuple[float, float] | None]] = {
+    "near_duplicates": {"duplicate_bits": (0, 64), "duplicate_levels": (0, 255)},
+    "embedding": {"label_issues": None, "embedding_similarity": (-1, 1)},
+    "safety": {"unsafe_label": None, "unsafe_threshold": (0, 1)},
+}
+"""Options that need a gate, with the range of their numbers."""
 _EPILOG = """\
 Images, rows and their order stay unchanged. If the dataset has grown, run the command again to
-measure the new rows. Then, for example:
-"""
+measure the new rows. Then, for example:"""
 _EXAMPLE = 'train OUT --filter "not near_duplicate and clip_score > 0.25" ...'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.epilog = f"{_EPILOG}  {command(_EXAMPLE)}\n"
+    parser.epilog = f"{_EPILOG}\n  {command(_EXAMPLE)}\n"
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = partial(option, parser)
     parser.add_argument("out", type=Path, metavar="OUT", help="directory of a finished dataset")
@@ -59,20 +64,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--near-duplicates",
         "columns near_duplicate, near_duplicate_of (index of the earlier image), "
-        "near_duplicate_other_label (the earlier image has another class: label noise) and "
-        "difference_hash; no model",
+        "near_duplicate_other_label (the earlier image has another class: possible label noise) "
+        "and difference_hash; no model",
     )
     add(
         "--duplicate-bits N",
         "largest Hamming distance between two duplicates' 64-bit hashes (default: 4)",
         int,
-        default=4,
     )
     add(
         "--duplicate-levels X",
         "largest mean pixel difference between two duplicates, 0 to 255 (default: 8)",
         float,
-        default=8.0,
     )
     add_marks(parser, f"column marked_bad; `{command('view')}` writes the file")
     add_batch_size(parser, _BATCH_SIZE)
@@ -88,7 +91,7 @@ def _add_embedding(parser: argparse.ArgumentParser) -> None:
         "run folder of `train`, or CLIP or SigLIP model: near-duplicates by the similarity of "
         "embeddings, columns embedding_duplicate, embedding_nearest (index of the most similar "
         "earlier image), embedding_similarity, embedding_duplicate_other_label (a near-duplicate "
-        "of another class: label noise) and embedding_hash",
+        "of another class: possible label noise) and embedding_hash",
     )
     add(
         "--embedding-similarity X",
@@ -111,7 +114,6 @@ def _add_safety(parser: argparse.ArgumentParser) -> None:
     add(
         "--unsafe-label NAME",
         "unsafe class of the classifier; may be repeated",
-        dest="unsafe_labels",
         many=True,
     )
     renamed(parser, "--unsafe-labels", "--unsafe-label", had_commas=True)
@@ -119,7 +121,6 @@ def _add_safety(parser: argparse.ArgumentParser) -> None:
         "--unsafe-threshold P",
         "lowest probability at which an image is flagged (default 0.5)",
         float,
-        default=0.5,
     )
 
 
@@ -141,34 +142,36 @@ def run(args: argparse.Namespace) -> None:
         return
     flagged = [f"{column} {number}" for column, number in report.flagged.items()]
     flags = f"; flagged: {', '.join(flagged)}" if flagged else ""
-    rows, columns = plural(report.rows, "row"), ", ".join(report.columns)
-    console.write(f"{args.out}: {rows}, columns {columns}{flags}")
+    columns = ", ".join(report.columns)
+    console.write(f"{args.out}: {plural(report.rows, 'row')}, columns {columns}{flags}")
     for name, flag in _DUPLICATES.items():
         _report_label_noise(report, name, flag)
 
 
 def _check(args: argparse.Namespace) -> None:
+    _check_options(args)
     models = args.clip_score or args.class_margin or args.safety or args.embedding
-    _check_embedding(args)
     if not (models or args.near_duplicates or args.marks):
         raise UserError(
             "choose a gate: --clip-score MODEL, --class-margin MODEL, --embedding MODEL, "
             "--safety MODEL, --near-duplicates or --marks FILE"
         )
-    if not 0 <= args.unsafe_threshold <= 1:
-        raise UserError(f"--unsafe-threshold is {args.unsafe_threshold}; give 0 to 1")
 
 
-def _check_embedding(args: argparse.Namespace) -> None:
-    similarity = args.embedding_similarity
-    given = {"label-issues": args.label_issues, "embedding-similarity": similarity is not None}
-    for name in (name for name, is_given in given.items() if is_given and not args.embedding):
-        raise UserError(
-            f"--{name} needs embeddings; add --embedding MODEL: a run folder, or a CLIP or SigLIP "
-            "model"
-        )
-    if similarity is not None and not -1 <= similarity <= 1:
-        raise UserError(f"--embedding-similarity is {similarity}; give -1 to 1")
+def _check_options(args: argparse.Namespace) -> None:
+    for gate, options in _GATE_OPTIONS.items():
+        for name, bounds in options.items():
+            value = getattr(args, name)
+            if value is None or value is False or value == []:
+                continue
+            if not getattr(args, gate):
+                raise UserError(f"{_spelt(name)} needs {_spelt(gate)}; add it")
+            if bounds and not bounds[0] <= value <= bounds[1]:
+                raise UserError(f"{_spelt(name)} is {value}; give {bounds[0]} to {bounds[1]}")
+
+
+def _spelt(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _report_label_noise(report: GateReport, name: str, flag: str) -> None:
@@ -176,7 +179,7 @@ def _report_label_noise(report: GateReport, name: str, flag: str) -> None:
     if repeats:
         console.write(
             f"{name}: {repeats - noise} of an image of the same class, {noise} of an image of "
-            "another class (label noise)"
+            "another class (possible label noise)"
         )
 
 
@@ -189,9 +192,8 @@ def _gates(args: argparse.Namespace, batch_size: int) -> list[Gate]:
     if args.near_duplicates:
         from factory.gates.duplicates import NearDuplicates
 
-        if not (0 <= args.duplicate_bits <= 64 and args.duplicate_levels >= 0):
-            raise UserError("--duplicate-bits must be 0 to 64, --duplicate-levels 0 or more")
-        gates.append(NearDuplicates(bits=args.duplicate_bits, levels=args.duplicate_levels))
+        limits = _given(bits=args.duplicate_bits, levels=args.duplicate_levels)
+        gates.append(NearDuplicates(**limits))
     if args.clip_score or args.class_margin or args.safety or args.embedding:
         from factory.builder.ranks import own_device
 
@@ -219,7 +221,7 @@ def _gates(args: argparse.Namespace, batch_size: int) -> list[Gate]:
                 args.safety,
                 device=device,
                 batch_size=batch_size,
-                labels=args.unsafe_labels,
+                labels=args.unsafe_label,
                 threshold=args.unsafe_threshold,
             )
         )
@@ -227,17 +229,22 @@ def _gates(args: argparse.Namespace, batch_size: int) -> list[Gate]:
 
 
 def _embedding_gates(args: argparse.Namespace, *, device: str, batch_size: int) -> list[Gate]:
-    from factory.gates.embedding_duplicates import THRESHOLD, EmbeddingDuplicates
+    from factory.gates.embedding_duplicates import EmbeddingDuplicates
     from factory.gates.embeddings import Embeddings
-    from factory.gates.label_issues import LabelIssues, require_cleanlab
-    from factory.gates.run import class_names
+    from factory.gates.label_issues import LabelIssues, require_classes, require_cleanlab
 
     if args.label_issues:
-        # Before the model is loaded.
+        # Before the model is loaded and the images of any config are embedded.
         require_cleanlab()
+        require_classes(args.out)
     embeddings = Embeddings(args.embedding, device=device, batch_size=batch_size)
-    similarity = THRESHOLD if args.embedding_similarity is None else args.embedding_similarity
-    found: list[Gate] = [EmbeddingDuplicates(embeddings, similarity=similarity)]
+    limits = _given(similarity=args.embedding_similarity)
+    found: list[Gate] = [EmbeddingDuplicates(embeddings, **limits)]
     if args.label_issues:
-        found.append(LabelIssues(embeddings, class_names(args.out)))
+        found.append(LabelIssues(embeddings))
     return found
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """Return the options that were given; the gate knows the defaults of the others."""
+    return {name: value for name, value in options.items() if value is not None}

@@ -3,7 +3,7 @@
 An image repeats an earlier one if their difference hashes (Neal Krawetz, 2013: is each cell of an
 8x8 grid lighter than the one to its right?) differ in few bits and their 4x4 colour thumbnails in
 few levels. The first image of a group is never flagged, so that removing flagged images leaves one
-of each. Repeats of an image of another class have a separate flag: one of the two labels is wrong.
+of each. Repeats of an image of another class have a flag of their own: a label may be wrong.
 """
 
 from collections.abc import Sequence

@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from factory.common.errors import UserError
 from factory.gates.base import ConfigRows
 from factory.gates.embeddings import Embeddings, Vectors
+from factory.gates.run import class_names, labels_of_configs
 from factory.shards.manifest import GateEntry
 from factory.shards.parquet import Row
 
@@ -36,18 +38,13 @@ class LabelIssues:
     name = "label_issues"
     remembers = True
 
-    def __init__(self, embeddings: Embeddings, names: Sequence[str]) -> None:
-        """Set the model.
+    def __init__(self, embeddings: Embeddings) -> None:
+        """Set the model; `require_cleanlab` and `require_classes` are called before.
 
         Args:
             embeddings: The model.
-            names: Class names of the dataset, by label.
-
-        Raises:
-            UserError: cleanlab is not installed.
         """
-        require_cleanlab()
-        self._embeddings, self._names = embeddings, names
+        self._embeddings = embeddings
         self._unfinished: list[str] = []
 
     def entry(self) -> GateEntry:
@@ -61,14 +58,9 @@ class LabelIssues:
         )
 
     def begin(self, config: str, rows: ConfigRows) -> None:
-        """Measure the images of a config.
-
-        Raises:
-            UserError: It has a single class, or a class with a single image.
-        """
+        """Measure the images of a config."""
         self._embeddings.read(config, rows)
         labels = self._embeddings.labels
-        self._check_classes(config, labels)
         probabilities, is_finished = out_of_sample(self._embeddings.vectors, labels)
         if not is_finished:
             self._unfinished.append(config)
@@ -85,16 +77,6 @@ class LabelIssues:
         self._place += len(rows)
         return found
 
-    def _check_classes(self, config: str, labels: NDArray[np.int64]) -> None:
-        numbers, counts = np.unique(labels, return_counts=True)
-        if len(numbers) < 2:
-            raise UserError(f"--label-issues: {config} has a single class; it needs two")
-        if counts.min() < 2:
-            raise UserError(
-                f"--label-issues: class {self._names[numbers[counts.argmin()]]} of {config} has a "
-                "single image; it needs two per class"
-            )
-
     def notes(self) -> list[str]:
         """Return the configs whose classifiers did not converge."""
         return [
@@ -105,13 +87,31 @@ class LabelIssues:
 
 
 def require_cleanlab() -> None:
-    """See that cleanlab is installed.
+    """Check that cleanlab is installed.
 
     Raises:
         UserError: It is not.
     """
     if find_spec("cleanlab") is None:
         raise UserError(f"--label-issues needs the package cleanlab: {INSTALL}")
+
+
+def require_classes(out: Path) -> None:
+    """Check that every config of a finished dataset has two classes, and two images of each.
+
+    Raises:
+        UserError: A config has not.
+    """
+    names = class_names(out)
+    for config, labels in labels_of_configs(out).items():
+        numbers, counts = np.unique(labels, return_counts=True)
+        if len(numbers) < 2:
+            raise UserError(f"--label-issues: {config} has a single class; it needs two")
+        if counts.min() < 2:
+            raise UserError(
+                f"--label-issues: class {names[numbers[counts.argmin()]]} of {config} has a "
+                "single image; it needs two per class"
+            )
 
 
 def out_of_sample(vectors: Vectors, labels: NDArray[np.int64]) -> tuple[Probabilities, bool]:

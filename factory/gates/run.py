@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from factory.common import console
 from factory.common.errors import UserError
 from factory.common.local_paths import require_own
 from factory.common.program import command
-from factory.data.columns import arrow_schema, fixed_columns
+from factory.data.columns import LABEL, arrow_schema, fixed_columns
 from factory.gates.base import ConfigRows, Gate
 from factory.gates.stage import Stage
 from factory.shards.generations import Generation, newest
 from factory.shards.manifest import FILE_NAME, ConfigEntry, Manifest, ShardEntry
-from factory.shards.parquet import Row, Shard, read_shard, write_shard
+from factory.shards.parquet import Row, Shard, read_rows, read_shard, write_shard
 from factory.shards.stamp import inspect
 
 
@@ -58,7 +61,7 @@ def run_gates(out: Path, gates: Sequence[Gate], *, show_progress: bool = True) -
     changed = _with_columns(manifest, entries, out=out)
     stage = Stage.of(out, base, changed)
     passing = _Pass(stage, gates, old=manifest, new=changed)
-    leaves = {name: entry for name, entry in manifest.configs.items() if entry.kind != "union"}
+    leaves = _leaves(manifest)
     total = sum(shard.rows for entry in leaves.values() for shard in entry.shards)
     with console.progress(total, unit="row", description="gate", show=show_progress) as bar:
         configs = dict(manifest.configs)
@@ -79,6 +82,38 @@ def class_names(out: Path) -> tuple[str, ...]:
     """
     require_own(out)
     return tuple(_finished(out, newest(out)).labels)
+
+
+def labels_of_configs(out: Path) -> dict[str, NDArray[np.int64]]:
+    """Return the labels of the images of each config with files of its own.
+
+    Raises:
+        UserError: It is not a finished dataset, or its files differ from its manifest.
+    """
+    require_own(out)
+    leaves = _leaves(_finished(out, newest(out)))
+    return {name: _labels(out, entry.shards) for name, entry in leaves.items()}
+
+
+def _labels(out: Path, shards: Iterable[ShardEntry]) -> NDArray[np.int64]:
+    files = (_listed(out, shard) for shard in shards)
+    rows = (row for file in files for row in read_rows(file, columns=[LABEL]))
+    return np.array([row[LABEL] for row in rows], np.int64)
+
+
+def _leaves(manifest: Manifest) -> dict[str, ConfigEntry]:
+    return {name: entry for name, entry in manifest.configs.items() if entry.kind != "union"}
+
+
+def _listed(out: Path, shard: ShardEntry) -> Path:
+    """Return the path of a shard that is as the manifest lists it."""
+    path = out / shard.file
+    if not path.is_file() or inspect(path).sha256 != shard.sha256:
+        raise UserError(
+            f"{path}: differs from the file that {FILE_NAME} lists; build the dataset again, "
+            "or restore the file"
+        )
+    return path
 
 
 class _Pass:
@@ -112,13 +147,7 @@ class _Pass:
     def _read(self, shard: ShardEntry) -> Shard:
         """Read a shard that is as the manifest lists it."""
         self._stage.require_current()
-        path = self._out / shard.file
-        if not path.is_file() or inspect(path).sha256 != shard.sha256:
-            raise UserError(
-                f"{path}: differs from the file that {FILE_NAME} lists; build the dataset again, "
-                "or restore the file"
-            )
-        return read_shard(path)
+        return read_shard(_listed(self._out, shard))
 
     def _staged(self, shard: ShardEntry) -> ShardEntry:
         """Stage one shard; return its new manifest entry, with its current name."""
@@ -127,7 +156,7 @@ class _Pass:
         if is_staged := staged.is_file():
             there = read_shard(staged)
         rows = there.rows
-        self.labels.update(row["label"] for row in rows)
+        self.labels.update(row[LABEL] for row in rows)
         for gate in self._gates:
             self._measure(gate, rows, is_staged=is_staged)
         for gate in self._gates:

@@ -35,7 +35,7 @@ class Safety:
         device: str,
         batch_size: int,
         labels: Sequence[str] = (),
-        threshold: float = THRESHOLD,
+        threshold: float | None = None,
     ) -> None:
         """Load the model.
 
@@ -44,10 +44,12 @@ class Safety:
             device: Device of the model.
             batch_size: Images per batch.
             labels: Unsafe classes of a classifier; default: those with common names.
-            threshold: Lowest probability of a classifier at which an image is flagged.
+            threshold: Lowest probability of a classifier at which an image is flagged; default:
+                0.5.
 
         Raises:
-            UserError: It cannot be loaded, or has no unsafe class.
+            UserError: It cannot be loaded, has no unsafe class, or is a safety checker, which has
+                neither classes nor a threshold.
         """
         from transformers import AutoConfig, AutoImageProcessor
 
@@ -57,12 +59,18 @@ class Safety:
             config = AutoConfig.from_pretrained(source, **options)
             self._processor = AutoImageProcessor.from_pretrained(source, **options)
             self._is_checker = _CHECKER in (config.architectures or ())
+            if self._is_checker and (labels or threshold is not None):
+                raise UserError(
+                    f"--safety {model}: is a safety checker, which decides by itself; remove "
+                    "--unsafe-label and --unsafe-threshold, or name an image classifier"
+                )
             self._model = _model_class(self._is_checker).from_pretrained(
                 source, use_safetensors=True, **options
             )
         self._model = self._model.float().to(device).eval()
         self._name, self._revision = model, revision_of(source, config)
-        self._device, self._batch_size, self._threshold = device, batch_size, threshold
+        self._device, self._batch_size = device, batch_size
+        self._threshold = THRESHOLD if threshold is None else threshold
         self._unsafe = {} if self._is_checker else _unsafe_classes(model, config, labels)
 
     def entry(self) -> GateEntry:

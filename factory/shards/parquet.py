@@ -167,8 +167,8 @@ def num_rows(path: AnyPath) -> int:
     return int(_footer(path).num_rows)
 
 
-def read_rows(path: AnyPath) -> list[Row]:
-    """Read the rows of a shard, images as encoded bytes.
+def read_rows(path: AnyPath, *, columns: Sequence[str] | None = None) -> list[Row]:
+    """Read the rows of a shard, images as encoded bytes; only some columns if they are named.
 
     Raises:
         UserError: Its rows would take far more memory than the file.
@@ -177,7 +177,7 @@ def read_rows(path: AnyPath) -> list[Row]:
 
     with path.open("rb") as file:
         require_bounded(file, shown=str(path))
-        rows: list[Row] = pyarrow.parquet.read_table(file).to_pylist()
+        rows: list[Row] = pyarrow.parquet.read_table(file, columns=columns).to_pylist()
     return rows
 
 

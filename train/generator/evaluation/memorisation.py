@@ -32,7 +32,7 @@ def check_memorisation(
 
     Args:
         generated: Generated images at 32 pixels.
-        photos: The run's photographs; mirror images included.
+        photos: The run's photographs, and their mirror images if it was trained on them.
         judge: A classifier of 32-pixel images; its penultimate layer gives the features.
         sheet: Output image: columns are the generated images with the smallest distances; rows are
             the generated one, its nearest by pixels, its nearest by features.
@@ -43,7 +43,11 @@ def check_memorisation(
     """
     training = _thumbnails(photos)
     held_out = photos.held_out()
-    figures: dict[str, Any] = {"generated": len(generated.images), "training": len(training)}
+    figures: dict[str, Any] = {
+        "generated": len(generated.images),
+        "training": len(training),
+        "copies": "mirrored" if photos.is_mirrored else "",
+    }
     nearest: list[NDArray[np.int64]] = []
     order: NDArray[np.int64] | None = None
     for kind in ("pixels", "features"):

@@ -26,6 +26,7 @@ class RunPhotos:
         rows: Indexes of unfiltered photographs of focus classes in the collection.
         labels: Their classes, as indexes of `names`.
         folder: Folder of the run's data.
+        is_mirrored: Whether the rows contain a mirrored copy of every photograph.
     """
 
     names: tuple[str, ...]
@@ -34,6 +35,7 @@ class RunPhotos:
     rows: NDArray[np.int64]
     labels: NDArray[np.int64]
     folder: Path
+    is_mirrored: bool
 
     def training(self, count: int, *, filters: Sequence[str] = ()) -> LabelledImages:
         """Return up to `count` of the training photographs at 32 pixels.
@@ -94,4 +96,5 @@ def open_run_photos(run: Path) -> RunPhotos | None:
         np.array(rows, np.int64),
         np.array(labels, np.int64),
         folder,
+        source.mirror,
     )
