@@ -48,6 +48,9 @@ TINY = (
 # First words of blocks that do not run, by page, with the reason. The commands of the project in
 # them are parsed.
 NOT_RUN = {
+    "docs/quickstart.md": {
+        "data-factory score out/quickstart": "runs of make quickstart; test_report.py has its own",
+    },
     "docs/study.md": {
         "data-factory study docs/study.yaml OUT": "hours; test_eval_study.py runs a small study",
         "data-factory build cifar10/base-class OUT": "the hours of that study, step by step",
