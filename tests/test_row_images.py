@@ -139,6 +139,10 @@ def test_a_path_in_a_row_is_never_followed(
         ({"bytes": bomb(13_300), "path": None}, "is larger than 67,108,864 pixels"),
         ({"bytes": bomb(20_000), "path": None}, "is larger than 67,108,864 pixels"),
         (
+            {"bytes": b"P6\n#" + b"x" * (1 << 20) + b"\n2 2\n255\n" + bytes(12), "path": None},
+            "its PPM header is damaged or longer than 4,096 bytes",
+        ),
+        (
             {"bytes": encoded(size=(1, 101)), "path": None},
             "of 1 x 101 pixels is more than 100 times",
         ),
@@ -157,6 +161,14 @@ def test_a_row_without_a_readable_image_is_named_in_one_line(
             read(opened)
         assert str(caught.value).startswith("row 0: ")
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("start", [b"P6 2 2 255 ", b"P6\n# a 1\n2 # b\n#c\n 2\n255\n"])
+def test_comments_of_a_ppm_image_are_skipped(start: bytes) -> None:
+    image = read_image({"bytes": start + bytes([10, 20, 30]) * 4}, where="row 0")
+    assert image.size == (2, 2) and image.getpixel((1, 1)) == (10, 20, 30)
+    bits = b"P4\n# bits\n8 1\n" + bytes([0b10101010])
+    assert read_image({"bytes": bits}, where="row 0").size == (8, 1)
 
 
 def test_a_long_image_is_read_up_to_the_limit() -> None:

@@ -28,6 +28,10 @@ MAX_ASPECT = 100
 LARGE_PIXELS = 1 << 22
 """JPEGs of more pixels may be decoded at a fraction of their size, see `decode`."""
 _OVERSIZE = 3
+_PPM_BYTES = 4096
+# The kind, and two or three numbers; comments may stand between them.
+_GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"
+_PPM_HEADER = re.compile(rb"P(?:[14](?:%b\d+){2}|[2356](?:%b\d+){3})\s" % (_GAP, _GAP))
 _HEIC = re.compile(rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL)
 
 
@@ -117,7 +121,17 @@ def _load(data: bytes, *, side: int | None) -> tuple[Image, int]:
 
 
 def _formats(data: bytes) -> tuple[str, ...]:
-    """Return the formats that may be tried."""
+    """Return the formats that may be tried.
+
+    Raises:
+        ImageFault: A comment of a PPM image is too long.
+    """
+    if re.match(rb"P[1-6]", data) and not _PPM_HEADER.match(data[:_PPM_BYTES]):
+        # Pillow reads comments byte by byte: one of 20 MB takes 10 seconds.
+        raise ImageFault(
+            f"the image cannot be decoded: its PPM header is damaged or longer than {_PPM_BYTES:,} "
+            "bytes; convert it, or leave it out"
+        )
     if not _HEIC.match(data) or not reads_heic():
         return FORMATS
     import pillow_heif
