@@ -418,6 +418,10 @@ def test_runs_on_other_images_have_rows_of_their_own(out: Path, tmp_path: Path) 
         "part": "base-class",
         "unknown": "base-class",
     }
+    known = {**(run.scores.training or {}), "data": {**run.data, "sampling": recorded}}
+    both = [run, replace(run, scores=run.scores.model_copy(update={"training": known}))]
+    split = [run.row for run in with_rows_of_their_own(Runs(both), dataset).scored]
+    assert split == ["base-class (sampling not recorded)", "base-class"]
 
 
 def test_seeds_with_samples_of_their_own_are_no_repetition(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from build_parts import LABELS, SETTINGS, FakeRenderer, combination, recipe, tree
@@ -493,6 +494,24 @@ def test_the_command_asks_a_run_and_reports_the_cost(
     other = write_run(tmp_path / "other", names=["cat", "dog", "emu"])
     with pytest.raises(UserError, match=r"its classes are not those of .*only one of them has"):
         main(["grow", str(out), "--config", "base", "--judge", str(other), *words[4:]])
+
+
+def test_measurements_resume_where_their_scripts_wrote_before(tmp_path: Path) -> None:
+    import measure_filter
+    import measure_rounds
+
+    table = pa.table({"correct": [True, False, True]})
+    args = SimpleNamespace(out=tmp_path)
+    old = tmp_path / "seed-0/first-images"
+    old.mkdir(parents=True)
+    pq.write_table(table, old / "compared.parquet")
+    found = measure_rounds._correct(args, None, 0, "first images", None, None)
+    assert found.tolist() == [1, 0, 1]
+    pq.write_table(table.slice(1), tmp_path / "compared.parquet")
+    assert measure_rounds.scored(tmp_path, "no-images", []).tolist() == [0, 1]
+    (tmp_path / "base/draw-1").mkdir(parents=True)
+    folders = [measure_filter._folder(args, "base", number).name for number in (0, 1)]
+    assert folders == ["dataset-0", "draw-1"]
 
 
 def image_of(row: dict[str, Any]) -> Any:

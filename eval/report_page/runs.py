@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval.checkpoint import METRICS
+from eval.sampling import NOT_RECORDED, is_recorded
 from eval.scores_file import Scores
 from eval.scores_io import read_scores
 from eval.table_checks import several_names
@@ -211,14 +212,19 @@ def with_rows_of_their_own(runs: Runs, dataset: Dataset) -> Runs:
 
     These were sampled with other settings, or are another number of images of another place. Runs
     on a dataset of another base seed stay in the row: it is the mean over both. Runs that do not
-    record how their images were sampled stay too.
+    record how their images were sampled have a row of their own if others of their row do.
     """
     scored, notes = [], list(runs.notes)
+    recorded = {run.row for run in runs.scored if run.data.get("sampling")}
     for run in runs.scored:
         name = str(run.data.get("config_name"))
         if name in dataset.manifest.configs and _has_other_images(run, name, dataset):
             row = f"{run.row} of {Path(run.source).name or run.source}"
             notes.append(f"{run.folder} was trained on other images than {run.row}: row {row}")
+            scored.append(replace(run, row=row))
+        elif run.row in recorded and not is_recorded(run.scores.training):
+            row = f"{run.row} (sampling {NOT_RECORDED})"
+            notes.append(f"{run.folder} does not record how its images were sampled: row {row}")
             scored.append(replace(run, row=row))
         else:
             scored.append(run)
