@@ -21,7 +21,7 @@ class Section:
         about: What is compared with what.
         module: Module of this package; its `run(folder, scale, device)` returns the figures.
         target: Target of the Makefile that runs it.
-        tried: Changes that were measured and did not pay.
+        tried: Changes that were measured and did not pay, each with the way of measuring.
     """
 
     title: str
@@ -55,11 +55,6 @@ SECTIONS = {
         "process per core, the default, against the same model in diffusers. Images/s of the build "
         "are marginal: further images divided by further seconds of the whole command.",
         "cpu_generation",
-        tried=(
-            "importing diffusers without peft, which it imports where it is installed: 7.7 instead "
-            "of 7.9 CPU seconds, and no adapter could be loaded later",
-            "building pydantic's validators on first use: no change of `check`",
-        ),
     ),
     "overhead": Section(
         "Building without generation",
@@ -68,8 +63,11 @@ SECTIONS = {
         "PNG by Pillow, `Dataset.from_dict(...).to_parquet` for every 512 rows.",
         "overhead",
         tried=(
-            "a faster PNG encoder: of 195 CPU µs for an image, 162 are Pillow's compression, whose "
-            "bytes no other library writes",
+            "a faster PNG encoder: of 177 CPU µs for an image, 152 are Pillow's compression, and "
+            "another one would change the bytes (best of 14 runs of `python -m timeit -p -n 3`, on "
+            "the machine named below while others used it: `encode_image`, and `Image.tobytes('zip"
+            "', ('RGB', False, 6, -1, b''))`, for the 64 images of `ready_images()` in "
+            "`tests/benchmarks/parts.py`)",
         ),
     ),
     "reading": Section(
