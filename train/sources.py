@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from factory.data.open import OpenedDataset, open_dataset
 from factory.data.open_stream import open_stream
@@ -44,27 +44,19 @@ def open_all(options: TrainOptions, accelerator: Accelerator) -> list[OpenedData
 
 
 def _open(options: TrainOptions, reference: str, accelerator: Accelerator) -> OpenedDataset:
+    rows: dict[str, Any] = {
+        "config_name": options.config_name,
+        "split": options.split,
+        "row_filter": options.row_filter,
+        "image_column": options.image_column,
+        "label_column": options.label_column,
+    }
     if options.stream:
-        opened = open_stream(
-            reference,
-            config_name=options.config_name,
-            split=options.split,
-            row_filter=options.row_filter,
-            image_column=options.image_column,
-            label_column=options.label_column,
-        )
-        return _per_class(options, opened)
+        return _per_class(options, open_stream(reference, **rows))
     # One process per machine fills the datasets cache; the others read it.
     with accelerator.local_main_process_first():
         opened = open_dataset(
-            reference,
-            config_name=options.config_name,
-            split=options.split,
-            row_filter=options.row_filter,
-            image_column=options.image_column,
-            label_column=options.label_column,
-            several_labels=True,
-            skip_unreadable=options.skip_unreadable,
+            reference, **rows, several_labels=True, skip_unreadable=options.skip_unreadable
         )
     if options.skip_unreadable:
         opened = only_readable(opened, shows=accelerator.is_main_process)
