@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,3 +145,19 @@ def windows_rules(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(os, "open", open_file)
     monkeypatch.setattr(os, "rename", rename)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return the directory of a family's tiny model, saved on first use."""
+    import tiny_families
+
+    root = tmp_path_factory.mktemp("families")
+
+    def save(name: str) -> Path:
+        folder = root / name
+        if not folder.is_dir():
+            getattr(tiny_families, name)(root / f"parts-{name}").save_pretrained(folder)
+        return folder
+
+    return save

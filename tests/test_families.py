@@ -40,20 +40,6 @@ FAMILIES: dict[str, tuple[Callable[..., Any], bool, bool]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Return the directory of a family's tiny model, saved on first use."""
-    root = tmp_path_factory.mktemp("families")
-
-    def save(name: str) -> Path:
-        folder = root / name
-        if not folder.is_dir():
-            FAMILIES[name][0](root / f"parts-{name}").save_pretrained(folder)
-        return folder
-
-    return save
-
-
 def recipe_for(folder: Path, **keys: Any) -> ResolvedRecipe:
     text = {
         "name": "r",

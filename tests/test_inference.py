@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_families
 import tiny_models
 import torch
 from build_parts import SETTINGS, FakeRenderer, recipe, shard, tree
@@ -41,20 +40,6 @@ from factory.shards.stamp import read_stamp
 
 STEPS = 4
 ROWS = [replace(row, num_inference_steps=STEPS) for row in SPECS[:3]]
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Return the directory of a family's tiny model, saved on first use."""
-    root = tmp_path_factory.mktemp("families")
-
-    def save(name: str) -> Path:
-        folder = root / name
-        if not folder.is_dir():
-            getattr(tiny_families, name)(root / f"parts-{name}").save_pretrained(folder)
-        return folder
-
-    return save
 
 
 def renderer(folder: Path, *, keys: dict[str, Any] | None = None, **used: Any) -> DiffusersRenderer:
