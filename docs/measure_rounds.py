@@ -28,18 +28,20 @@ from factory.command_line.cli import main as run_command
 from factory.command_line.grow import probabilities
 from factory.data.columns import INDEX, LABEL
 from factory.data.open import open_dataset
-from factory.gates.choice import Wanted, choose
+from factory.gates.choice import By, Quota, Wanted, choose
 from factory.gates.judge import ENTROPY, MARGIN, Judge
 
 RANDOM = "random candidates"
-ROWS = {
+ROWS: dict[str, tuple[By, Quota] | None] = {
     "first images": None,
     RANDOM: None,
-    "highest entropy": "entropy",
-    "margin closest to 0": "margin",
+    "highest entropy": ("entropy", "equal"),
+    "highest entropy, quota by deficit": ("entropy", "deficit"),
+    "margin closest to 0": ("margin", "equal"),
+    "margin closest to 0, quota by deficit": ("margin", "deficit"),
     "all candidates": None,
 }
-"""Rows of the table, with the criterion of the chosen ones."""
+"""Rows of the table, with criterion and quota of those that a classifier chooses."""
 COMPARED = "compared.parquet"
 _MIXING = 1 << 32
 
@@ -99,17 +101,14 @@ def _correct(
     candidates: NDArray[np.int64],
 ) -> Correct:
     """Return which real images a row's classifier classifies correctly."""
-    folder = args.out / f"seed-{seed}" / row.replace(" ", "-")
-    if (folder / COMPARED).is_file():
-        # Written there by earlier versions of this script.
-        return _read(folder / COMPARED)
+    folder = args.out / f"seed-{seed}" / row.replace(",", "").replace(" ", "-")
     file = folder / "data/train.parquet"
     if not file.is_file():
         added = {
             "first images": lambda: candidates[:, :0],
             RANDOM: lambda: candidates[:, : args.keep],
             "all candidates": lambda: candidates,
-        }.get(row, lambda: _chosen(args, pool, candidates, seed, ROWS[row]))()
+        }.get(row, lambda: _chosen(args, pool, candidates, seed, *ROWS[row]))()
         images = np.sort(np.concatenate([first.ravel(), added.ravel()]))
         file.parent.mkdir(parents=True, exist_ok=True)
         pool.select(images).to_parquet(str(file))
@@ -138,7 +137,12 @@ def _read(file: Path) -> Correct:
 
 
 def _chosen(
-    args: argparse.Namespace, pool: Any, candidates: NDArray[np.int64], seed: int, by: Any
+    args: argparse.Namespace,
+    pool: Any,
+    candidates: NDArray[np.int64],
+    seed: int,
+    by: By,
+    quota: Quota,
 ) -> NDArray[np.int64]:
     """Return the candidates that the classifier of the first images is least sure of."""
     names, rows = pool.features[LABEL].names, candidates.ravel()
@@ -148,7 +152,7 @@ def _chosen(
     found = judge.measure(images)
     measured = {name: np.array([one[name] for one in found]) for name in (ENTROPY, MARGIN)}
     measured |= {name: np.array([one[name] for one in images]) for name in (LABEL, INDEX)}
-    return rows[choose(measured, Wanted(args.candidates, args.keep, by), labels=names)]
+    return rows[choose(measured, Wanted(args.candidates, args.keep, by, quota), labels=names)]
 
 
 if __name__ == "__main__":
