@@ -42,6 +42,8 @@ ROWS: dict[str, tuple[By, Quota] | None] = {
     "all candidates": None,
 }
 """Rows of the table, with criterion and quota of those that a classifier chooses."""
+EQUAL = {f"{row}, quota by deficit": row for row in ("highest entropy", "margin closest to 0")}
+"""The rows with quotas, and those with equal numbers that they are compared with as well."""
 COMPARED = "compared.parquet"
 _MIXING = 1 << 32
 
@@ -71,6 +73,7 @@ def main() -> None:
         }
         sys.stdout.write(tables({args.model: runs}, baseline=RANDOM) + "\n")
         sys.stdout.flush()
+    sys.stdout.write(tables({args.model: runs}, baseline=EQUAL))
 
 
 def _open(args: argparse.Namespace) -> Any:
