@@ -71,7 +71,9 @@ def test_rights_of_tokens(token: dict[str, object], write: bool | None) -> None:
     assert doctor._may_write(token) is write
 
 
-def test_batches_of_the_embedded_model_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
+def test_batches_of_the_embedded_model_are_measured(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     sizes = measure_batch_sizes("embedded", seconds=2)
     assert [one.batch_size for one in sizes.tried] == [2**n for n in range(len(sizes.tried))]
     assert all(one.images_per_s > 0 for one in sizes.tried)
@@ -83,6 +85,10 @@ def test_batches_of_the_embedded_model_are_measured(capsys: pytest.CaptureFixtur
     assert "measured with embedded, 2 steps" in said
     size = r"\d+ --processes 1" if sizes.device == "cpu" else r"\d+"
     assert re.search(rf" build RECIPE OUT --model embedded --batch-size {size}\n", said), said
+    # Parts move to the CPU, in place of the accelerator that an offload needs.
+    monkeypatch.setattr("factory.inspection.batch_sizes.require_offload", lambda *_: None)
+    assert main(["doctor", "--model", "embedded", "--seconds", "0.1", "--offload", "group"]) == 0
+    assert re.search(r" --batch-size \d+ --offload group\b", capsys.readouterr().out)
 
 
 def test_batches_end_where_memory_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,6 +121,13 @@ def test_a_mistyped_model_is_a_usage_error() -> None:
     with pytest.raises(UserError, match=r"\./nowhere is not a directory") as caught:
         main(["doctor", "--model", "./nowhere"])
     assert caught.value.exit_status == 2
+
+
+def test_a_model_is_measured_as_it_will_be_used() -> None:
+    with pytest.raises(UserError, match=r"--offload group .* this machine computes on cpu"):
+        measure_batch_sizes("embedded", seconds=1, device="cpu", offload="group")
+    with pytest.raises(UserError, match=r"quantize is int4|--quantize int4|int8"):
+        measure_batch_sizes("embedded", seconds=1, device="cpu", quantize="int4")
 
 
 def test_limits_of_the_container_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,6 +72,15 @@ def add_allow_local_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_quantize(parser: argparse._ActionsContainer) -> None:
+    """Add --quantize, for the commands that choose how a model computes."""
+    option(
+        parser,
+        "--quantize KIND",
+        "weights of the network in int8 or nf4 (4 bits, on a GPU); the rest keeps --dtype",
+    )
+
+
 def add_offload(parser: argparse._ActionsContainer) -> None:
     """Add --offload, for the commands that generate images of recipes."""
     option(

@@ -10,6 +10,7 @@ from factory.cli.arguments import (
     add_allow_cut_prompts,
     add_allow_pickle,
     add_offload,
+    add_quantize,
     add_recipe_changes,
     note_dropped_keys,
     recipes_of,
@@ -81,11 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "reuse results of a transformer between steps: first-block[:THRESHOLD] or "
         "taylorseer[:STEPS] (default: compute all)",
     )
-    option(
-        group,
-        "--quantize KIND",
-        "weights of the network in int8 or nf4 (4 bits, on a GPU); the rest keeps --dtype",
-    )
+    add_quantize(group)
     add_device(group)
     shared = parser.add_argument_group("processes", _PROCESSES)
     option(

@@ -6,7 +6,7 @@ import argparse
 import math
 from typing import TYPE_CHECKING, Any
 
-from factory.cli.arguments import add_allow_pickle
+from factory.cli.arguments import add_allow_pickle, add_offload, add_quantize
 from factory.common import console
 from factory.common.errors import Failure
 from factory.common.options import add_device, add_json, option
@@ -32,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_device(parser)
     add_allow_pickle(parser)
+    add_quantize(parser)
+    add_offload(parser)
     fields = "version, python, libraries, device, memory, disks, caches, hub, extras, problems"
     add_json(parser, f"{fields}, batch_sizes")
 
@@ -65,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
                 seconds=args.seconds,
                 device=args.device,
                 allow_pickle=args.allow_pickle,
+                quantize=args.quantize,
+                offload=args.offload,
             )
         except Failure as error:
             found["problems"].append(str(error))
@@ -125,7 +129,9 @@ def _tell_sizes(sizes: BatchSizes) -> None:
 def _options(sizes: BatchSizes) -> str:
     # On a CPU the processes of a build share the memory that one process measured.
     alone = " --processes 1" if sizes.device == "cpu" else ""
-    return f"--model {sizes.model} --batch-size {sizes.best.batch_size}{alone}"
+    kinds = {"--quantize": sizes.quantize, "--offload": sizes.offload}
+    words = "".join(f" {name} {kind}" for name, kind in kinds.items() if kind)
+    return f"--model {sizes.model} --batch-size {sizes.best.batch_size}{words}{alone}"
 
 
 def _plain(sizes: BatchSizes) -> dict[str, Any]:
@@ -133,6 +139,8 @@ def _plain(sizes: BatchSizes) -> dict[str, Any]:
         "model": sizes.model,
         "steps": sizes.steps,
         "dtype": sizes.dtype,
+        "quantize": sizes.quantize,
+        "offload": sizes.offload,
         "tried": [vars(one) for one in sizes.tried],
         "stopped": sizes.stopped,
         "best": sizes.best.batch_size,

@@ -14,6 +14,7 @@ from factory.models.presets import find_preset
 from factory.planner.plan import plan
 from factory.recipe.library import load_recipe
 from factory.renderer.out_of_memory import free_device
+from factory.renderer.placement import require_offload
 
 if TYPE_CHECKING:
     from factory.recipe.resolved import ResolvedRecipe
@@ -48,6 +49,8 @@ class BatchSizes:
         device: Type of the device, e.g. `cpu`.
         tried: Batches that fit, by size.
         stopped: Why no larger one was tried.
+        quantize: `int8` or `nf4`: weights of the network.
+        offload: How parts of the model reached the device; see `place`.
     """
 
     model: str
@@ -57,6 +60,8 @@ class BatchSizes:
     device: str
     tried: tuple[BatchSpeed, ...]
     stopped: str
+    quantize: str | None = None
+    offload: str | None = None
 
     @property
     def best(self) -> BatchSpeed:
@@ -71,7 +76,13 @@ class BatchSizes:
 
 
 def measure_batch_sizes(
-    model: str, *, seconds: float, device: str = "auto", allow_pickle: bool = False
+    model: str,
+    *,
+    seconds: float,
+    device: str = "auto",
+    allow_pickle: bool = False,
+    quantize: str | None = None,
+    offload: str | None = None,
 ) -> BatchSizes:
     """Generate batches of 1, 2, 4, ... images until memory or time is used up.
 
@@ -80,9 +91,11 @@ def measure_batch_sizes(
         seconds: Time for generating; loading the model is not part of it.
         device: Type of the device to measure.
         allow_pickle: Whether to load pickled weights of a model without safetensors.
+        quantize: `int8` or `nf4`: weights of the network.
+        offload: How parts of the model reach the device; see `place`.
 
     Raises:
-        UserError: The model cannot be loaded.
+        UserError: The model cannot be loaded, or not in this way.
         Failure: Not even one image fits into memory.
     """
     import torch
@@ -104,16 +117,27 @@ def measure_batch_sizes(
         ],
     )
     found = own_device(device)
-    settings = fix(BuildSettings(), recorded=None, device=found.type, out="")
+    require_offload(offload, str(found))
+    settings = fix(BuildSettings(quantize=quantize), recorded=None, device=found.type, out="")
     before = torch.get_num_threads()
     torch.set_num_threads(settings.threads)
     try:
-        renderers = Renderers(None, device=found, allow_pickle=allow_pickle)
+        renderers = Renderers(None, device=found, allow_pickle=allow_pickle, offload=offload)
         renderer = renderers.get(recipe, settings.inference)
         tried, stopped = _try_sizes(renderer, recipe, seconds, on_cpu=found.type == "cpu")
     finally:
         torch.set_num_threads(before)
-    return BatchSizes(model, steps, own_steps, settings.dtype, found.type, tuple(tried), stopped)
+    return BatchSizes(
+        model,
+        steps,
+        own_steps,
+        settings.dtype,
+        found.type,
+        tuple(tried),
+        stopped,
+        quantize,
+        offload,
+    )
 
 
 def _try_sizes(
