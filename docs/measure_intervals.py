@@ -22,7 +22,7 @@ from factory.recipe.library import load_recipe
 from factory.renderer.pool import Renderers
 from factory.shards.settings import BuildSettings, fix
 
-_INTERVALS = ("0,1", "0,0.5", "0.2,0.8")
+_INTERVALS = ("0,1", "0,0.5", "0.2,0.8", "0.2,1")
 _BATCH = 32
 
 

@@ -1,5 +1,6 @@
-"""Build settings: they affect the bytes of images, but not their content.
+"""Build settings: how the rows of a plan become images.
 
+Most change only rounding; guidance interval, cache and quantization change what an image shows.
 They are fixed at the first start of a build and recorded in the manifest. Later builds of the same
 directory use the recorded settings, so that all images are generated in the same way.
 """
