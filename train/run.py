@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from factory.common.allocator import keep_freed_memory
 from factory.common.devices import reporting_lack_of_memory
 from factory.common.errors import UserError
 from factory.common.resources import cores_per_process
@@ -126,6 +127,8 @@ def _fit(
         # Other processes wait until the folder is claimed, then only read it.
         with accelerator.main_process_first():
             claim(options.out, config)
+        if accelerator.device.type == "cpu":
+            keep_freed_memory()
         with reporting_lack_of_memory(_more_memory(values)):
             trainer = Trainer(
                 model,
