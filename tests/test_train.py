@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import ctypes
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -12,6 +14,8 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from resource import RUSAGE_SELF, getpagesize, getrusage
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,6 +30,7 @@ from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from factory.common import program
+from factory.common.allocator import keep_freed_memory
 from factory.common.errors import Failure, UserError
 from factory.data.open import open_dataset
 from factory.data.pixels import labelled_sha256
@@ -344,6 +349,42 @@ def test_killed_and_resumed_ends_with_the_same_weights(
     assert same_weights(options.out, undisturbed.out)
     rows = read_metrics(options.out), read_metrics(undisturbed.out)
     assert [row["train_loss"] for row in rows[0]] == [row["train_loss"] for row in rows[1]]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="an option of glibc")
+def test_training_on_a_cpu_uses_freed_memory_again(options: TrainOptions) -> None:
+    def faults() -> int:
+        before = getrusage(RUSAGE_SELF).ru_minflt
+        torch.ones(16 << 20)
+        return getrusage(RUSAGE_SELF).ru_minflt - before
+
+    train(options)
+    faults()
+    pages = (64 << 20) // getpagesize()
+    assert faults() < pages / 10
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="an option of glibc")
+@pytest.mark.parametrize(
+    ("variables", "left"),
+    [
+        ({}, [-3, -1]),
+        ({"MALLOC_MMAP_THRESHOLD_": "65536"}, [-1]),
+        ({"GLIBC_TUNABLES": "glibc.malloc.trim_threshold=0:glibc.malloc.tcache_count=1"}, [-3]),
+    ],
+)
+def test_the_environment_decides_about_freed_memory(
+    variables: dict[str, str], left: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[int] = []
+    library = SimpleNamespace(mallopt=lambda number, _: found.append(number))
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: library)
+    for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    keep_freed_memory()
+    assert found == left
 
 
 def test_finished_run_is_left_alone(options: TrainOptions) -> None:

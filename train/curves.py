@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from factory.common.imports import without_garbage_collection
 from factory.common.whole_files import replace_file
 
 CURVES = "curves.png"
@@ -23,8 +24,9 @@ _NAMES = {"train": "training", "val": "held out", "lr": "learning rate"}
 
 def draw_curves(out: Path, rows: Sequence[Mapping[str, Any]], *, best_epoch: int) -> None:
     """Write `curves.png` into a run folder."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    with without_garbage_collection():
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
 
     figure = Figure(figsize=_SIZE)
     FigureCanvasAgg(figure)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from factory.common.imports import without_garbage_collection
 from factory.common.row_images import UnreadableImage, image_header
 from factory.data.row_counts import class_counts
 from train.choices import log_once
@@ -26,6 +27,8 @@ def open_datasets(
     options: TrainOptions, values: Hyperparameters, accelerator: Accelerator
 ) -> tuple[list[OpenedDataset], Hyperparameters]:
     """Open the datasets; return them and the values with the size of their images."""
+    with without_garbage_collection():
+        import datasets  # noqa: F401 (every way of opening a dataset uses it)
     from train.data import first_cell, image_side, report_counts
     from train.mixing import check_classes
     from train.several_labels import fit_to_labels

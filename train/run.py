@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from factory.common.allocator import keep_freed_memory
 from factory.common.devices import reporting_lack_of_memory
 from factory.common.errors import UserError
+from factory.common.imports import without_garbage_collection
 from factory.common.resources import cores_per_process
 from factory.data.sampling_record import held_out_kind
 from train.architectures import timm_name
@@ -58,21 +60,7 @@ def train(options: TrainOptions) -> RunSummary:
     """
     check_configs(options)
     check_stream(options)
-
-    from train.environment import accelerate_options, join_launch
-    from train.weights_input import with_input_of_weights
-
-    options = replace(options, model=timm_name(options.model))
-    was_chosen = options.preset is not None
-    options, preset = choose_preset(options)
-    check_weights_are_loaded(options)
-    check_push(options)
-    options, values = resolve_preset(options, preset)
-    check_files(options, values)
-    if options.pretrained and options.weights is None:
-        chosen = None if was_chosen else options.overrides
-        values = with_input_of_weights(values, options.model, chosen=chosen, note=log_once)
-    accelerator = join_launch(options.device, **accelerate_options(options))
+    options, values, preset, accelerator = _resolve(options)
     trainer = _fit(options, values, preset, accelerator)
     summary = RunSummary(
         out=options.out,
@@ -88,6 +76,25 @@ def train(options: TrainOptions) -> RunSummary:
     )
     accelerator.end_training()
     return summary
+
+
+@without_garbage_collection()
+def _resolve(options: TrainOptions) -> tuple[TrainOptions, Hyperparameters, str, Accelerator]:
+    """Resolve and check the options, and join the launch: most libraries are imported here."""
+    from train.environment import accelerate_options, join_launch
+    from train.weights_input import with_input_of_weights
+
+    options = replace(options, model=timm_name(options.model))
+    was_chosen = options.preset is not None
+    options, preset = choose_preset(options)
+    check_weights_are_loaded(options)
+    check_push(options)
+    options, values = resolve_preset(options, preset)
+    check_files(options, values)
+    if options.pretrained and options.weights is None:
+        chosen = None if was_chosen else options.overrides
+        values = with_input_of_weights(values, options.model, chosen=chosen, note=log_once)
+    return options, values, preset, join_launch(options.device, **accelerate_options(options))
 
 
 def _fit(
@@ -126,6 +133,8 @@ def _fit(
         # Other processes wait until the folder is claimed, then only read it.
         with accelerator.main_process_first():
             claim(options.out, config)
+        if accelerator.device.type == "cpu":
+            keep_freed_memory()
         with reporting_lack_of_memory(_more_memory(values)):
             trainer = Trainer(
                 model,

@@ -1,4 +1,4 @@
-"""`data-factory train` against a loop of timm's loader, optimizer and scheduler."""
+"""`data-factory train` against a loop of timm's parts, and against the model without a loader."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from factory.common.allocator import keep_freed_memory
 from factory.common.resources import cores
 
-from . import folders
+from . import folders, parts
 from .processes import command, function
 from .timing import Figure, Scale, compared, in_turn
 
 _BATCH = 64
 _LR = 4.0e-3
 _TIMM = "timm loop"
+_ALONE = "model alone, one batch in memory"
 
 
 @dataclass(frozen=True)
@@ -62,19 +64,21 @@ def _case(folder: Path, case: _Case, scale: Scale) -> list[Figure]:
         {
             "ours": lambda: _train(data, folder, case, scale),
             "timm": lambda: _timm(data, case, scale),
+            "alone": lambda: (_alone(case, scale), 0.0),
         },
         repeats=scale.pick(2, 1, 1),
     )
     total, stored = case.images * case.epochs, case.suffix.removeprefix(".").upper()
     what = f"{case.model}, {case.side} px, {stored}"
-    loop, whole = (
-        [[pair[place] for pair in done[name]] for name in ("ours", "timm")] for place in (0, 1)
-    )
-    rates = [[total / seconds for seconds in one] for one in whole]
+    loop = {name: [rate for rate, _ in pairs] for name, pairs in done.items()}
+    whole = {name: [total / seconds for _, seconds in done[name]] for name in ("ours", "timm")}
     note = f"{case.images} images, {case.epochs} epochs, start included"
     return [
-        compared(f"{what}: training", "images/s", loop[0], _TIMM, loop[1]),
-        compared(f"{what}: whole command", "images/s", rates[0], _TIMM, rates[1], note=note),
+        compared(f"{what}: training", "images/s", loop["ours"], _TIMM, loop["timm"]),
+        compared(f"{what}: training", "images/s", loop["ours"], _ALONE, loop["alone"]),
+        compared(
+            f"{what}: whole command", "images/s", whole["ours"], _TIMM, whole["timm"], note=note
+        ),
     ]
 
 
@@ -98,22 +102,43 @@ def _timm(data: Path, case: _Case, scale: Scale) -> tuple[float, float]:
     return statistics.median(done.value[1:]), done.seconds
 
 
+def _alone(case: _Case, scale: Scale) -> float:
+    batch = min(_BATCH, case.images)
+    steps = 1 + (case.epochs - 1) * case.images // batch
+    done = function("training:model_alone", case.model, case.side, batch, steps, scale=scale)
+    return float(done.value)
+
+
+def model_alone(model_name: str, side: int, batch: int, steps: int) -> float:
+    """Train on one batch over and over; return images/s, without the first step."""
+    import torch
+
+    torch.set_num_threads(cores())
+    keep_freed_memory()
+    classes = len(parts.CLASSES)
+    model, optimizer = _model(model_name, classes)
+    images, labels = torch.rand(batch, 3, side, side), torch.arange(batch) % classes
+    model.train()
+    seconds = []
+    for _ in range(steps):
+        started = time.perf_counter()
+        _step(model, optimizer, images, labels)
+        seconds.append(time.perf_counter() - started)
+    return batch * (steps - 1) / sum(seconds[1:])
+
+
 def timm_loop(
     data: str, model_name: str, side: int, batch: int, epochs: int, workers: int
 ) -> list[float]:
     """Train with timm's parts, the values of preset `quick`; return images/s per epoch."""
     import torch
     from timm.data import create_dataset
-    from timm.models import create_model
-    from timm.optim import create_optimizer_v2
     from timm.scheduler import create_scheduler_v2
 
     torch.set_num_threads(cores())
     dataset = create_dataset("", root=data)
-    classes = len(dataset.reader.class_to_idx)
-    model = create_model(model_name, num_classes=classes).to(memory_format=torch.channels_last)
+    model, optimizer = _model(model_name, len(dataset.reader.class_to_idx))
     loader = _loader(dataset, side, batch, workers)
-    optimizer = create_optimizer_v2(model, opt="adamw", lr=_LR, weight_decay=0.05)
     scheduler, _ = create_scheduler_v2(
         optimizer,
         num_epochs=epochs,
@@ -131,6 +156,15 @@ def timm_loop(
             scheduler.step_update(num_updates=step)
         rates.append(seen / (time.perf_counter() - started))
     return rates
+
+
+def _model(name: str, classes: int) -> tuple[Any, Any]:
+    import torch
+    from timm.models import create_model
+    from timm.optim import create_optimizer_v2
+
+    model = create_model(name, num_classes=classes).to(memory_format=torch.channels_last)
+    return model, create_optimizer_v2(model, opt="adamw", lr=_LR, weight_decay=0.05)
 
 
 def _loader(dataset: Any, side: int, batch: int, workers: int) -> Any:
