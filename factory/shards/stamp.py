@@ -103,14 +103,13 @@ def inspect(path: AnyPath) -> Inspection:
 
 def inspect_file(file: Any) -> Inspection:
     """Inspect a shard that is open for reading; see `inspect`."""
-    raw, head = hashlib.sha256(), hashlib.sha256()
+    head = hashlib.sha256()
     left = _footer_start(file, file.seek(0, io.SEEK_END))
     file.seek(0)
     while left and (chunk := file.read(min(left, _CHUNK_BYTES))):
-        raw.update(chunk)
         head.update(chunk)
         left -= len(chunk)
-    footer = file.read()
+    footer, raw = file.read(), head.copy()
     raw.update(footer)
     return _judge(raw.hexdigest(), head, footer)
 
