@@ -19,6 +19,7 @@ from factory.common.image_bytes import load_image
 from factory.common.storage import write_bytes, write_text
 from factory.data.columns import arrow_schema, features, value_types
 from factory.recipe.schema import Output
+from factory.shards.manifest import FailedImage
 from factory.shards.parquet import (
     encode_image,
     list_shards,
@@ -30,7 +31,7 @@ from factory.shards.parquet import (
     write_shard,
 )
 from factory.shards.png import _chunk, _file, small_png_size
-from factory.shards.stamp import Stamp, inspect, read_stamp
+from factory.shards.stamp import Stamp, inspect, num_failed, read_stamp
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8)
 STAMP = Stamp(config="c", fingerprint="f", settings={"batch_size": 4}, start=0, stop=2)
@@ -202,6 +203,16 @@ def test_a_png_has_the_bytes_that_pillow_saves(shape: tuple[int, int], noise: in
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="png", compress_level=6)
     assert encode_image(image, Output()) == buffer.getvalue()
+
+
+@pytest.mark.parametrize("prompt", ["p", "\x18\x07factory\x18\x02{}"])
+def test_failed_images_are_counted_from_the_footer(tmp_path: Path, prompt: str) -> None:
+    lost = FailedImage(index=1, label=1, reason="black", attempts=4)
+    for failed in ((), (lost,)):
+        path = tmp_path / f"{len(failed)}.parquet"
+        stamp = STAMP.model_copy(update={"failed": failed})
+        write_shard(path, [row(0) | {"prompt": prompt}], schema=SCHEMA, stamp=stamp)
+        assert num_failed(path) == len(failed) == len(read_stamp(path).failed)
 
 
 def changed_pngs(data: bytes) -> Iterator[bytes]:
