@@ -33,7 +33,8 @@ FACES = {
     ),
     "planner": "cost cut_prompts plan sampling_summary",
     "shards": (
-        "directory generations hub_limits layout manifest parquet plan_check repair settings stamp"
+        "directory generations hub_limits layout manifest parquet plan_check png repair settings "
+        "stamp"
     ),
     "renderer": "contact_sheet diffusers_renderer flaws out_of_memory placement pool",
     "card": "header licences page reader_files scores",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,11 @@ import pytest
 from PIL import Image
 
 from factory.card.header import feature_list
+from factory.common.image_bytes import load_image
 from factory.common.storage import write_bytes, write_text
 from factory.data.columns import arrow_schema, features, value_types
 from factory.recipe.schema import Output
+from factory.shards.manifest import FailedImage
 from factory.shards.parquet import (
     encode_image,
     list_shards,
@@ -26,7 +30,8 @@ from factory.shards.parquet import (
     shard_rows,
     write_shard,
 )
-from factory.shards.stamp import Stamp, inspect, read_stamp
+from factory.shards.png import _chunk, _file, small_png_size
+from factory.shards.stamp import Stamp, inspect, num_failed, read_stamp
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8)
 STAMP = Stamp(config="c", fingerprint="f", settings={"batch_size": 4}, start=0, stop=2)
@@ -198,6 +203,53 @@ def test_a_png_has_the_bytes_that_pillow_saves(shape: tuple[int, int], noise: in
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="png", compress_level=6)
     assert encode_image(image, Output()) == buffer.getvalue()
+
+
+@pytest.mark.parametrize("prompt", ["p", "\x18\x07factory\x18\x02{}"])
+def test_failed_images_are_counted_from_the_footer(tmp_path: Path, prompt: str) -> None:
+    lost = FailedImage(index=1, label=1, reason="black", attempts=4)
+    for failed in ((), (lost,)):
+        path = tmp_path / f"{len(failed)}.parquet"
+        stamp = STAMP.model_copy(update={"failed": failed})
+        write_shard(path, [row(0) | {"prompt": prompt}], schema=SCHEMA, stamp=stamp)
+        assert num_failed(path) == len(failed) == len(read_stamp(path).failed)
+
+
+def changed_pngs(data: bytes) -> Iterator[bytes]:
+    """Yield damaged versions of a PNG, then such whose checksums are right, and longer ones."""
+    for place in range(len(data)):
+        yield data[:place]
+        yield from (
+            data[:place] + bytes([data[place] ^ bit]) + data[place + 1 :] for bit in (1, 8, 128)
+        )
+    yield data + b"x"
+    packed = data[41:-16]
+    rows = zlib.decompress(packed)
+    other = [zlib.compress(one) for one in (b"\5" + rows[1:], rows[:-1], rows + b"x", b"")]
+    other += [packed[:-1], packed + b"x", packed[:-1] + bytes([packed[-1] ^ 1])]
+    other += [packed[:place] + b"\xff" + packed[place + 1 :] for place in range(len(packed))]
+    yield from (_file(6, 8, one) for one in other)
+    yield from (_file(*size, packed) for size in ((8, 6), (0, 8), (6, 0), (0, 0), (2**31, 8)))
+    yield data[:33] + _chunk(b"tRNS", b"\0" * 6) + data[33:]
+
+
+def test_a_png_that_pillow_would_refuse_is_never_accepted() -> None:
+    data = encode_image(IMAGE, Output())
+    assert small_png_size(data) == (6, 8)
+    for one in changed_pngs(data):
+        if small_png_size(one) is not None:
+            found = load_image(one)
+            assert (found.format, found.mode, found.size) == ("PNG", "RGB", small_png_size(one))
+
+
+def test_only_the_png_files_of_builds_are_judged_without_pillow() -> None:
+    pixels = Image.fromarray(IMAGE)
+    for mode in ("L", "P", "RGBA", "1", "I;16"):
+        buffer = io.BytesIO()
+        pixels.convert("L" if mode == "I;16" else mode).convert(mode).save(buffer, format="png")
+        assert small_png_size(buffer.getvalue()) is None, mode
+    for kind in ("webp", "jpeg"):
+        assert small_png_size(encode_image(IMAGE, Output(format=kind))) is None
 
 
 def test_values_of_numpy_are_written_and_those_of_another_type_are_refused() -> None:

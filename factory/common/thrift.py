@@ -40,6 +40,14 @@ class CompactReader:
             found[number] = kind == _TRUE if kind in (_TRUE, _FALSE) else self._value(kind, depth)
         return found
 
+    def text(self) -> bytes:
+        """Return the bytes of a text.
+
+        Raises:
+            Incomplete: The bytes end before it does.
+        """
+        return self._take(self._varint())
+
     def _value(self, kind: int, depth: int) -> object:
         if kind in _NUMBERS:
             return self._zigzag()
@@ -48,7 +56,7 @@ class CompactReader:
         if kind == _LIST:
             return self._list(depth + 1)
         if kind == _BINARY:
-            return self._take(self._varint())
+            return self.text()
         if kind not in (_BYTE, _DOUBLE):
             raise ValueError(f"its description has a field of type {kind}")
         self._take(8 if kind == _DOUBLE else 1)

@@ -23,7 +23,7 @@ from factory.shards.directory import require_set
 from factory.shards.layout import present_shards, total_shards
 from factory.shards.manifest import ConfigEntry, Manifest
 from factory.shards.parquet import list_shards, shard_rows
-from factory.shards.stamp import read_stamp
+from factory.shards.stamp import num_failed
 
 # Enough shards to average out a slow one, few enough to follow a change.
 _LATEST = 20
@@ -206,7 +206,7 @@ def _failed(out: AnyPath, entry: ConfigEntry, files: Iterable[str]) -> int:
 def _num_failed(path: AnyPath) -> int:
     """Return the number of failed images in a shard; 0 for damaged ones, which `verify` reports."""
     try:
-        return len(read_stamp(path).failed)
+        return num_failed(path)
     except (OSError, ValueError):
         return 0
 

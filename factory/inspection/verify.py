@@ -3,7 +3,7 @@
 Nothing is written, and nothing in the directory is trusted: shards are compared with the manifest's
 hashes, rows with the plan of the recipes, recipes and card with the manifest's fingerprints.
 `factory.inspection.verify_files` and `factory.inspection.verify_strays` check the directory,
-`factory.inspection.verify_rows` the shards.
+`factory.inspection.verify_rows` and `factory.inspection.verify_decoding` the shards.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ from factory.common import console
 from factory.common.errors import UserError
 from factory.common.local_paths import foreign_files
 from factory.common.storage import AnyPath, is_local, open_path
-from factory.data.columns import features
+from factory.data.columns import arrow_schema
 from factory.inspection.faults import SetFault
 from factory.inspection.verify_files import (
     check_card,
@@ -147,7 +147,7 @@ def _read_shards(
 ) -> _Read:
     """Read the shards of some configs, one after the other."""
     read = _Read()
-    columns = features(found.labels, found.variables)
+    columns = arrow_schema(found.labels, found.variables)
     total = sum(found.configs[name].images for name in names)
     with console.progress(total, unit="row", description="verify", show=show_progress) as bar:
         for name in names:

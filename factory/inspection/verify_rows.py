@@ -4,27 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError
-from factory.common.image_bytes import ImageFault, load_image
 from factory.common.parquet_bounds import require_bounded
 from factory.common.storage import AnyPath
 from factory.common.text import plural
 from factory.data import columns as schema
 from factory.inspection.faults import SetFault, first_few, short
+from factory.inspection.verify_decoding import image_faults
 from factory.planner.plan import plan
-from factory.recipe.resolved import Output, ResolvedRecipe
+from factory.recipe.resolved import ResolvedRecipe
 from factory.shards.manifest import FailedImage, ShardEntry
 from factory.shards.stamp import Inspection, Stamp, inspect_file
 
 if TYPE_CHECKING:
-    import datasets
-
-_DECODERS, _CHUNK = 4, 32
+    import pyarrow
 
 
 @dataclass(frozen=True)
@@ -64,8 +60,8 @@ class ShardFindings:
     rows: int = 0
 
 
-def check_shard(task: ShardTask, features: datasets.Features) -> ShardFindings:
-    """Read and check a shard completely."""
+def check_shard(task: ShardTask, wanted: pyarrow.Schema) -> ShardFindings:
+    """Read and check a shard completely; `wanted` is the schema of the dataset's files."""
     if not task.path.is_file():
         lacking = SetFault(
             task.file, "file", "none", f"a shard of {plural(len(task.images), 'image')}"
@@ -75,7 +71,7 @@ def check_shard(task: ShardTask, features: datasets.Features) -> ShardFindings:
         seen = inspect_file(file)
         damage = [*_byte_faults(task, seen), *_stamp_faults(task, seen.stamp)]
         try:
-            read = _read_content(task, file, seen, features)
+            read = _read_content(task, file, seen, wanted)
         except Exception as error:
             if not damage:
                 raise
@@ -87,9 +83,9 @@ def check_shard(task: ShardTask, features: datasets.Features) -> ShardFindings:
 
 
 def _read_content(
-    task: ShardTask, file: Any, seen: Inspection, features: datasets.Features
+    task: ShardTask, file: Any, seen: Inspection, wanted: pyarrow.Schema
 ) -> ShardFindings:
-    """Compare columns, rows and images with features and plan."""
+    """Compare columns, rows and images with schema and plan."""
     failed = frozenset(image.index for image in _failed(task, seen.stamp))
     wanted_rows = len(task.images) - len(failed)
     if seen.rows > wanted_rows:
@@ -99,7 +95,7 @@ def _read_content(
     table = _read(task, file)
     if isinstance(table, SetFault):
         return ShardFindings([table], Counter())
-    wrong = list(_schema_faults(task, table.schema, features))
+    wrong = list(_schema_faults(task, table.schema, wanted))
     faults = [*wrong]
     if table.num_rows != wanted_rows:
         faults.append(SetFault(task.file, "rows", str(table.num_rows), str(wanted_rows)))
@@ -107,7 +103,8 @@ def _read_content(
     if not wrong and task.recipe is not None and table.num_rows == wanted_rows:
         faults += first_few(_plan_faults(task, task.recipe, table, failed=failed))
     if schema.IMAGE in names and task.recipe is not None:
-        faults += first_few(_image_faults(task, task.recipe, table))
+        column = table.column(schema.IMAGE)
+        faults += first_few(image_faults(task.file, column, task.recipe.output))
     labels = table.column(schema.LABEL).to_pylist() if schema.LABEL in names else []
     return ShardFindings(faults, Counter(labels), table.num_rows)
 
@@ -162,12 +159,18 @@ def _read(task: ShardTask, file: Any) -> Any:
         )
 
 
-def _schema_faults(task: ShardTask, found: Any, features: datasets.Features) -> Iterator[SetFault]:
+def _schema_faults(
+    task: ShardTask, found: pyarrow.Schema, wanted: pyarrow.Schema
+) -> Iterator[SetFault]:
+    if found.names != wanted.names:
+        yield SetFault(task.file, "schema", short(found.names), short(wanted.names))
+        return
+    if found.equals(wanted) and _described(found) == _described(wanted):
+        # Equal types and descriptions are equal features, and datasets takes a second to import.
+        return
     from datasets import Features
 
-    if found.names != list(features):
-        yield SetFault(task.file, "schema", short(found.names), short(list(features)))
-        return
+    features = Features.from_arrow_schema(wanted)
     try:
         read: Mapping[str, Any] = Features.from_arrow_schema(found)
     except (ValueError, TypeError, KeyError) as error:
@@ -178,62 +181,43 @@ def _schema_faults(task: ShardTask, found: Any, features: datasets.Features) -> 
             yield SetFault(task.file, f"schema of {name}", short(read[name]), short(feature))
 
 
+def _described(one: pyarrow.Schema) -> bytes | None:
+    """Return the part of a schema's metadata from which datasets reads features."""
+    return (one.metadata or {}).get(b"huggingface")
+
+
 def _plan_faults(
     task: ShardTask, recipe: ResolvedRecipe, table: Any, *, failed: frozenset[int]
 ) -> Iterator[SetFault]:
     """Yield the rows that differ from the plan, column by column within a row."""
-    columns = {name: table.column(name).to_pylist() for name in table.column_names}
-    for name in (schema.IMAGE, *task.measured):
-        columns.pop(name, None)
+    skipped = (schema.IMAGE, *task.measured)
+    columns = {
+        name: table.column(name).to_pylist() for name in table.column_names if name not in skipped
+    }
+    rows = _planned_rows(task, recipe, columns[schema.ATTEMPT], failed=failed)
+    # Whole columns are compared much faster than values.
+    different = [
+        name for name, values in columns.items() if values != [row.get(name) for row in rows]
+    ]
+    for number, row in enumerate(rows if different else ()):
+        for name in different:
+            value, planned = columns[name][number], row.get(name)
+            if value != planned:
+                yield SetFault(task.file, name, short(value), short(planned), row=number)
+
+
+def _planned_rows(
+    task: ShardTask, recipe: ResolvedRecipe, stored: Sequence[Any], *, failed: frozenset[int]
+) -> list[dict[str, Any]]:
+    """Return the planned rows of a shard, each of the attempt that is stored."""
     attempts = int(task.stamp.settings["attempts"])
     specs = plan(recipe).rows(task.images.start, task.images.stop)
     kept = [spec for at, spec in zip(task.images, specs, strict=True) if at not in failed]
-    for number, spec in enumerate(kept):
-        attempt = columns[schema.ATTEMPT][number]
+    return [
         # A later attempt starts from other noise, determined by its number.
-        again = isinstance(attempt, int) and 0 < attempt < attempts
-        row = (spec.again(attempt) if again else spec).as_row()
-        for name, values in columns.items():
-            if values[number] != row.get(name):
-                found, expected = short(values[number]), short(row.get(name))
-                yield SetFault(task.file, name, found, expected, row=number)
-
-
-def _image_faults(task: ShardTask, recipe: ResolvedRecipe, table: Any) -> Iterator[SetFault]:
-    output = recipe.output
-    cells = table.column(schema.IMAGE).to_pylist()
-
-    def check(start: int) -> list[str | None]:
-        return [_image_fault(one, output) for one in cells[start : start + _CHUNK]]
-
-    # A task per image would take longer than to decode a small one.
-    with ThreadPoolExecutor(_DECODERS) as pool:
-        found = chain.from_iterable(pool.map(check, range(0, len(cells), _CHUNK)))
-        for number, wrong in enumerate(found):
-            if wrong is not None:
-                yield SetFault(task.file, schema.IMAGE, wrong, _wanted(output), row=number)
-
-
-def _image_fault(stored: Any, output: Output) -> str | None:
-    """Return the fault of a stored image, or None."""
-    data = stored.get("bytes") if isinstance(stored, dict) else None
-    if not isinstance(data, bytes) or not data:
-        return "no image"
-    try:
-        opened = load_image(data)
-    except ImageFault as fault:
-        return f"an image that cannot be decoded ({short(str(fault))})"
-    kind, mode, size = opened.format, opened.mode, opened.size
-    if kind != output.format.upper() or mode != "RGB":
-        return f"{kind} {mode}"
-    if output.size is not None and size != (output.size[1], output.size[0]):
-        return f"{size[0]} x {size[1]} pixels"
-    return None
-
-
-def _wanted(output: Output) -> str:
-    size = f" of {output.size[1]} x {output.size[0]} pixels" if output.size else ""
-    return f"{output.format.upper()} RGB{size}"
+        (spec.again(attempt) if attempt and attempt in range(attempts) else spec).as_row()
+        for spec, attempt in zip(kept, stored, strict=True)
+    ]
 
 
 def balance_faults(

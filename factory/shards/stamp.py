@@ -14,9 +14,12 @@ from typing import Any
 
 from factory.common.frozen import Frozen
 from factory.common.storage import AnyPath
+from factory.common.thrift import CompactReader, Incomplete
 from factory.shards.manifest import FailedImage, ShardEntry
 
 KEY = b"factory"
+# The key and the type of its value, a text, in Thrift's compact protocol.
+_MARK = b"\x18\x07" + KEY + b"\x18"
 _ZEROS = "0" * 64
 _MAGIC = b"PAR1"
 _CHUNK_BYTES = 1 << 20
@@ -103,14 +106,13 @@ def inspect(path: AnyPath) -> Inspection:
 
 def inspect_file(file: Any) -> Inspection:
     """Inspect a shard that is open for reading; see `inspect`."""
-    raw, head = hashlib.sha256(), hashlib.sha256()
+    head = hashlib.sha256()
     left = _footer_start(file, file.seek(0, io.SEEK_END))
     file.seek(0)
     while left and (chunk := file.read(min(left, _CHUNK_BYTES))):
-        raw.update(chunk)
         head.update(chunk)
         left -= len(chunk)
-    footer = file.read()
+    footer, raw = file.read(), head.copy()
     raw.update(footer)
     return _judge(raw.hexdigest(), head, footer)
 
@@ -129,6 +131,29 @@ def read_stamp(path: AnyPath) -> Stamp:
     if stamp is None:
         raise ValueError(f"{path}: {_UNSTAMPED}")
     return stamp
+
+
+def num_failed(path: AnyPath) -> int:
+    """Return the number of failed images in a shard's stamp, unchecked.
+
+    pyarrow takes five times as long to read a footer as to find the stamp in it.
+
+    Raises:
+        ValueError: As `read_stamp`.
+        OSError: It cannot be read, or does not exist.
+    """
+    with path.open("rb") as file:
+        start = _footer_start(file, file.seek(0, io.SEEK_END))
+        file.seek(start)
+        footer = file.read() if start else b""
+    if footer.count(_MARK) != 1:
+        # No stamp, or values that look like one.
+        return len(read_stamp(path).failed)
+    reader = CompactReader(footer[footer.index(_MARK) + len(_MARK) :])
+    try:
+        return len(Stamp.model_validate_json(reader.text()).failed)
+    except Incomplete:
+        raise ValueError(f"{path}: {_UNSTAMPED}") from None
 
 
 def _footer_start(file: Any, size: int) -> int:

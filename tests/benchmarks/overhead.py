@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,40 +15,75 @@ from .timing import Figure, Scale, compared, in_turn, line_through
 
 _SHARD = 512
 _PLAIN = "plain loop"
+_PARTS = 2
 
 
 def run(folder: Path, scale: Scale, device: str) -> list[Figure]:
     """Measure fixed start, marginal speed and memory of both, then memory of larger builds."""
-    small, large, *others = scale.pick((1_000, 10_000, 100_000), (200, 2_000), (20, 40))
+    small, large, *others = scale.pick((1_000, 10_000, 100_000, 1_000_000), (200, 2_000), (20, 40))
+    measured = {
+        "build_ready": (),
+        "write_plainly": (),
+        "build_in_processes": (scale.in_process,),
+    }
     done = in_turn(
         {
-            f"{name} {images}": lambda name=name, images=images: function(
-                f"overhead:{name}", str(folder), images, scale=scale
+            f"{name} {images}": lambda name=name, images=images: _measure(
+                name, folder, images, *measured[name], scale=scale
             )
             for images in (small, large)
-            for name in ("build_ready", "write_plainly")
+            for name in measured
         },
         repeats=scale.pick(2, 1, 1),
     )
-    ours, plain = (
-        [*zip(done[f"{name} {small}"], done[f"{name} {large}"], strict=True)]
-        for name in ("build_ready", "write_plainly")
+    ours, plain, several = (
+        [*zip(done[f"{name} {small}"], done[f"{name} {large}"], strict=True)] for name in measured
     )
     points = [(small, one.peak_bytes) for one, _ in ours]
     points += [(large, one.peak_bytes) for _, one in ours]
     for images in others:
-        largest = function("overhead:build_ready", str(folder), images, scale=scale)
+        largest = _measure("build_ready", folder, images, scale=scale)
         points.append((images, largest.peak_bytes))
-    return [*_speed(ours, plain, further=large - small), *_memory(points, ours, plain)]
+    further = large - small
+    return [
+        *_speed(ours, plain, further=further),
+        *_two_processes(several, ours, further=further),
+        *_memory(points, ours, plain),
+    ]
+
+
+def _measure(name: str, folder: Path, images: int, *options: Any, scale: Scale) -> Finished:
+    """Call a function of this module and delete its files, which take 3 kB per image."""
+    done = function(f"overhead:{name}", str(folder), images, *options, scale=scale)
+    for made in folder.iterdir():
+        shutil.rmtree(made)
+    return done
 
 
 _Pairs = list[tuple[Finished, Finished]]
 
 
+def _rates(pairs: _Pairs, *, further: int) -> list[float]:
+    return [further / (two.seconds - one.seconds) for one, two in pairs]
+
+
+def _two_processes(several: _Pairs, ours: _Pairs, *, further: int) -> list[Figure]:
+    return [
+        compared(
+            f"marginal speed in {_PARTS} processes",
+            "images/s",
+            _rates(several, further=further),
+            "one process",
+            _rates(ours, further=further),
+            note="`build --part 1/2` and `--part 2/2` at the same time",
+        )
+    ]
+
+
 def _speed(ours: _Pairs, plain: _Pairs, *, further: int) -> list[Figure]:
     rates, starts, cpu = [], [], []
     for pairs in (ours, plain):
-        rates.append([further / (two.seconds - one.seconds) for one, two in pairs])
+        rates.append(_rates(pairs, further=further))
         cpu.append([1e3 * (two.cpu_s - one.cpu_s) / further for one, two in pairs])
         starts.append([one.seconds for one, _ in pairs])
     note = "further images divided by further seconds"
@@ -73,14 +110,34 @@ def build_ready(folder: str, images: int) -> None:
     """Build ready images into a new directory."""
     import tempfile
 
-    from factory.builder.build import build
+    _build_part(tempfile.mkdtemp(dir=folder), images, 1, 1)
+
+
+def build_in_processes(folder: str, images: int, in_process: bool) -> None:
+    """Build ready images into a new directory, in processes that each build a part."""
+    import tempfile
+
+    place, numbers = tempfile.mkdtemp(dir=folder), range(1, _PARTS + 1)
+    arguments = [(place, images, number, _PARTS) for number in numbers]
+    if in_process:
+        for one in arguments:
+            _build_part(*one)
+        return
+    started = multiprocessing.get_context("spawn")
+    with started.Pool(_PARTS) as pool:
+        pool.starmap(_build_part, arguments, chunksize=1)
+
+
+def _build_part(folder: str, images: int, number: int, count: int) -> None:
+    from factory.builder.build import BuildOptions, Part, build
     from factory.shards.settings import BuildSettings
 
-    place = Path(tempfile.mkdtemp(dir=folder))
+    place = Path(folder)
     build(
-        parts.recipe(place, images),
+        parts.recipe(place / f"recipe-{number}", images),
         place / "out",
         settings=BuildSettings(batch_size=32, shard_size=_SHARD, dtype="float32", device="cpu"),
+        options=BuildOptions(part=Part(number, count)),
         show_progress=False,
         renderer_factory=parts.ReadyRenderer,
     )
