@@ -53,7 +53,9 @@ SECTIONS = {
         "Generation on a CPU",
         "`data-factory build` with the embedded generator (64 px, 8 steps, stored at 32 px) in a "
         "process per core, the default, against the same model in diffusers. Images/s of the build "
-        "are marginal: further images divided by further seconds of the whole command.",
+        "are marginal: further images divided by further seconds of the whole command. The last "
+        "images/s depend on other work on the machine, CPU time much less: it is that of all "
+        "processes of a command, also marginal.",
         "cpu_generation",
     ),
     "overhead": Section(
