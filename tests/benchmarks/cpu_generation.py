@@ -61,25 +61,37 @@ def _speed(folder: Path, scale: Scale) -> list[Figure]:
         },
         repeats=scale.pick(2, 1, 1),
     )
+    speeds = {name: [speed for speed, _ in found] for name, found in done.items()}
+    used = {name: [seconds * 1000 for _, seconds in found] for name, found in done.items()}
     return [
-        compared("build", "images/s", done["ours"], name, done[name])
-        for name in (_ONE, _BATCHES, _BARE)
+        *(
+            compared("build", "images/s", speeds["ours"], name, speeds[name])
+            for name in (_ONE, _BATCHES, _BARE)
+        ),
+        # Other work on the machine changes it less than images/s.
+        compared("CPU time of an image", "ms", used["ours"], _BARE, used[_BARE]),
     ]
 
 
-def _marginal(folder: Path, small: int, large: int, scale: Scale) -> float:
+def _marginal(folder: Path, small: int, large: int, scale: Scale) -> tuple[float, float]:
+    """Return images/s and CPU seconds per image of the further images of a larger build."""
     # One file per process at least, as in a large build.
     options = ("--shard-size", str(scale.pick(32, 32, 10)), *_processes(scale))
     few, many = (build(folder, images, scale, *options) for images in (small, large))
-    return (large - small) / (many.seconds - few.seconds)
+    further = large - small
+    return further / (many.seconds - few.seconds), (many.cpu_s - few.cpu_s) / further
 
 
 def _processes(scale: Scale) -> tuple[str, ...]:
     return ("--processes", "1" if scale.in_process else str(cores()))
 
 
-def _stock(name: str, images: int, scale: Scale) -> Callable[[], float]:
-    return lambda: float(function(f"stock:{name}", images, scale=scale).value)
+def _stock(name: str, images: int, scale: Scale) -> Callable[[], tuple[float, float]]:
+    def measure() -> tuple[float, float]:
+        speed, used = function(f"stock:{name}", images, scale=scale).value
+        return speed, used
+
+    return measure
 
 
 def _first_image(folder: Path, scale: Scale) -> list[Figure]:

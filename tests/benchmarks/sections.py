@@ -53,8 +53,21 @@ SECTIONS = {
         "Generation on a CPU",
         "`data-factory build` with the embedded generator (64 px, 8 steps, stored at 32 px) in a "
         "process per core, the default, against the same model in diffusers. Images/s of the build "
-        "are marginal: further images divided by further seconds of the whole command.",
+        "are marginal: further images divided by further seconds of the whole command. Images/s "
+        "depend on other work on the machine, CPU time less: that of a build is marginal too, and "
+        "includes all processes.",
         "cpu_generation",
+        tried=(
+            "with the same outputs, CPU time of the UNet against that of a build (median and "
+            "quartiles of 20 pairs, one thread, while other work ran on the machine; `python -m "
+            "tests.benchmarks.network_variants --rounds 20`): weights of convolutions packed once "
+            "1.00 [0.84, 1.10], one product for queries, keys and values 1.03 [0.91, 1.19], "
+            "projections of the text once per image 0.98 [0.86, 1.13]; the unchanged UNet has "
+            "1.00 [0.97, 1.13]",
+            "with other outputs, which would change the bytes of datasets (same command): group "
+            "norm in float32 0.86 [0.83, 0.98], group norm in contiguous order 0.94 [0.86, 1.00], "
+            "all layers in contiguous order 0.93 [0.86, 1.01]",
+        ),
     ),
     "overhead": Section(
         "Building without generation",

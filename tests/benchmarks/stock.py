@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,29 +38,32 @@ def _generate(pipeline: Any, images: int) -> Any:
     ).images
 
 
-def one_by_one(images: int) -> float:
-    """Return images/s of one call per image in float32, on all cores."""
+def _speed(call: Callable[[], object], images: int, *, batch: int) -> tuple[float, float]:
+    """Return images/s and CPU seconds per image of as many calls as these images need."""
+    started, used, calls = time.perf_counter(), time.process_time(), -(-images // batch)
+    for _ in range(calls):
+        call()
+    made = calls * batch
+    return made / (time.perf_counter() - started), (time.process_time() - used) / made
+
+
+def one_by_one(images: int) -> tuple[float, float]:
+    """Measure one call per image in float32, on all cores; see `_speed`."""
     pipeline = _pipeline("float32", cores())
     _generate(pipeline, 1)
-    started = time.perf_counter()
-    for _ in range(images):
-        _generate(pipeline, 1)
-    return images / (time.perf_counter() - started)
+    return _speed(lambda: _generate(pipeline, 1), images, batch=1)
 
 
-def in_batches(images: int) -> float:
-    """Return images/s of calls with 32 images in bfloat16, on all cores."""
+def in_batches(images: int) -> tuple[float, float]:
+    """Measure calls with 32 images in bfloat16, on all cores; see `_speed`."""
     pipeline = _pipeline("bfloat16", cores())
     batch = min(_BATCH, images)
     _generate(pipeline, batch)
-    started, calls = time.perf_counter(), -(-images // batch)
-    for _ in range(calls):
-        _generate(pipeline, batch)
-    return batch * calls / (time.perf_counter() - started)
+    return _speed(lambda: _generate(pipeline, batch), images, batch=batch)
 
 
-def bare(images: int) -> float:
-    """Return images/s of the forward passes alone, in bfloat16 on one core."""
+def bare(images: int) -> tuple[float, float]:
+    """Measure the forward passes alone, in bfloat16 on one core; see `_speed`."""
     import torch
 
     pipeline = _pipeline("bfloat16", 1)
@@ -67,14 +72,11 @@ def bare(images: int) -> float:
     batch = min(_BATCH, images)
     passes = Passes.of(pipeline, lambda: _generate(pipeline, batch))
     passes.run()
-    started, calls = time.perf_counter(), -(-images // batch)
-    for _ in range(calls):
-        passes.run()
-    return batch * calls / (time.perf_counter() - started)
+    return _speed(passes.run, images, batch=batch)
 
 
-def bare_on_all_cores(images: int) -> float:
-    """Return images/s of the forward passes in a process per core, all together."""
+def bare_on_all_cores(images: int) -> tuple[float, float]:
+    """Measure `bare` in a process per core, all together: the sum and the mean."""
     count = cores()
     words = ["-m", "tests.benchmarks.processes", "stock:bare", f"[{-(-images // count)}]"]
     running = [
@@ -83,8 +85,9 @@ def bare_on_all_cores(images: int) -> float:
         )
         for _ in range(count)
     ]
-    answers = [process.communicate()[0] for process in running]
-    return sum(float(answer.split()[-1]) for answer in answers)
+    answers = [json.loads(process.communicate()[0].splitlines()[-1]) for process in running]
+    speeds, used = zip(*answers, strict=True)
+    return sum(speeds), sum(used) / count
 
 
 def first_images(folder: str) -> None:

@@ -1,0 +1,169 @@
+"""Passes of the embedded generator's UNet, computed in other ways, against those of a build.
+
+    python -m tests.benchmarks.network_variants [--rounds 24] [--compile]
+
+Each variant and the UNet as it is in turn, batches of 32 guided images in bfloat16, one thread, CPU
+time of this process. Prints the median ratio of pairs, its quartiles, and how many of the outputs
+differ. With torchao installed, also `--quantize int8`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from factory.models.inference import InferenceSettings
+from factory.planner.plan import plan
+from factory.recipe.library import load_recipe
+from factory.renderer.pool import Renderers
+
+from .cpu_generation import recipe_file
+from .passes import Passes
+
+_BATCH = 32
+
+
+class _Replaced(nn.Module):
+    """A layer that computes in another way."""
+
+    def __init__(self, layer: Any, compute: Callable[[Any, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.layer, self.compute = layer, compute
+
+    def forward(self, images: Tensor, *_: Any) -> Tensor:
+        """Compute the layer."""
+        return self.compute(self.layer, images)
+
+
+def _replace(network: Any, wanted: Callable[[str, Any], bool], make: Callable[[Any], Any]) -> Any:
+    """Replace layers of a copy of the network."""
+    made = copy.deepcopy(network)
+    for name, layer in [*made.named_modules()]:
+        if wanted(name, layer):
+            parent, _, attribute = name.rpartition(".")
+            setattr(made.get_submodule(parent), attribute, make(layer))
+    return made
+
+
+def _kept(layer: Any) -> _Replaced:
+    """Return a layer that computes again only if its input is another object."""
+    last: list[Any] = [None, None]
+
+    def compute(layer: Any, text: Tensor) -> Tensor:
+        if last[0] is not text:
+            last[:] = text, layer(text)
+        found: Tensor = last[1]
+        return found
+
+    return _Replaced(layer, compute)
+
+
+def _float_norm(layer: Any, images: Tensor) -> Tensor:
+    weight, bias = layer.weight.float(), layer.bias.float()
+    found = functional.group_norm(images.float(), layer.num_groups, weight, bias, layer.eps)
+    return found.to(images.dtype)
+
+
+def _contiguous_norm(layer: Any, images: Tensor) -> Tensor:
+    found: Tensor = layer(images.contiguous())
+    last = torch.channels_last if images.ndim == 4 else torch.contiguous_format
+    return found.contiguous(memory_format=last)
+
+
+def _packed(layer: Any) -> _Replaced:
+    """Return a convolution whose weights have oneDNN's order before the first call."""
+    shape = list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups
+    reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
+    weight = reorder(layer.weight.detach().to_mkldnn(), *shape)
+    convolve: Any = torch.ops.mkldnn._convolution_pointwise
+    return _Replaced(
+        layer, lambda one, images: convolve(images, weight, one.bias, *shape, "none", [], "")
+    )
+
+
+def _fused(network: Any) -> Any:
+    made = copy.deepcopy(network)
+    made.fuse_qkv_projections()
+    return made
+
+
+def _variants(network: Any) -> dict[str, Any]:
+    def is_text(name: str, _: Any) -> bool:
+        return name == "add_embedding" or name.endswith(("attn2.to_k", "attn2.to_v"))
+
+    def norms(compute: Callable[[Any, Tensor], Tensor]) -> Any:
+        is_norm = lambda _, layer: isinstance(layer, nn.GroupNorm)  # noqa: E731 (short)
+        return _replace(network, is_norm, lambda layer: _Replaced(layer, compute))
+
+    contiguous = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
+    return {
+        "unchanged": copy.deepcopy(network),
+        "weights of convolutions packed once": _replace(
+            network, lambda _, layer: isinstance(layer, nn.Conv2d), _packed
+        ),
+        "one product for queries, keys and values": _fused(network),
+        "projections of the text once per image": _replace(network, is_text, _kept),
+        "group norm in float32": norms(_float_norm),
+        "group norm in contiguous order": norms(_contiguous_norm),
+        "all layers in contiguous order": contiguous,
+    }
+
+
+def _network(folder: Path, quantize: str | None = None) -> Passes:
+    recipe = load_recipe(str(recipe_file(folder, 100)))
+    settings = InferenceSettings("bfloat16", quantize=quantize)
+    renderer: Any = Renderers(None, device="cpu").get(recipe, settings)
+    rows = plan(recipe).rows(0, _BATCH)
+    return Passes.of(renderer._pipeline, lambda: renderer.render(rows, batch_size=_BATCH))
+
+
+def _line(name: str, variant: Any, passes: Passes, rounds: int) -> str:
+    args, kwargs = passes.arguments
+    expected, found = passes.network(*args, **kwargs)[0], variant(*args, **kwargs)[0]
+    ratios = []
+    for number in range(rounds):
+        seconds = {}
+        for one in [passes.network, variant][:: 1 if number % 2 else -1]:
+            started = time.process_time()
+            one(*args, **kwargs)
+            seconds[one is variant] = time.process_time() - started
+        ratios.append(seconds[True] / seconds[False])
+    low, median, high = statistics.quantiles(ratios, n=4)
+    share = (found != expected).float().mean().item()
+    return f"| {name} | {median:.2f} [{low:.2f}, {high:.2f}] | {share:.0%} |\n"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=24, help="pairs for each variant")
+    parser.add_argument("--compile", action="store_true", help="also torch.compile: minutes")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        passes = _network(Path(folder))
+        variants = _variants(passes.network)
+        if find_spec("torchao"):
+            variants["--quantize int8"] = _network(Path(folder), "int8").network
+        if args.compile:
+            variants["torch.compile"] = torch.compile(copy.deepcopy(passes.network))
+        sys.stdout.write("| variant | CPU time, ratio | other outputs |\n|---|---:|---:|\n")
+        for name, variant in variants.items():
+            sys.stdout.write(_line(name, variant, passes, args.rounds))
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
