@@ -534,4 +534,5 @@ def test_a_phone_shows_no_part_beside_the_screen(window: Browser) -> None:
 def test_a_wrong_filter_is_explained_on_the_page(window: Browser) -> None:
     window.type("#filter", " nonsense")
     until(window, "!document.getElementById('problem').hidden")
-    assert "--filter" in window.run("return document.getElementById('problem').textContent")
+    shown = window.run("return document.getElementById('problem').textContent")
+    assert "invalid syntax" in shown and "--filter" not in shown
