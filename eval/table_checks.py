@@ -117,6 +117,8 @@ def _settings(training: dict[str, Any]) -> dict[str, Any]:
             {key: one.get(key) for key in ("config_name", "split", "real", "num_images")}
             for one in data.get("sources") or ()
         ]
+    # The hyperparameters contain them, and older runs lack them.
+    settings.pop("overrides", None)
     environments = settings.pop("environments", None)
     if environments:
         settings["versions"] = environments[-1].get("versions")

@@ -440,7 +440,12 @@ def test_confused_images_are_shown_side_by_side(report: Report) -> None:
 
 def test_near_duplicates_across_labels_come_first(report: Report, out: Path) -> None:
     dataset = open_report_dataset(out)
-    assert not {one.name for one in distributions(dataset)} & {OF, DIFFERENCE_HASH}
+    columns = distributions(dataset)
+    assert not {one.name for one in columns} & {OF, DIFFERENCE_HASH}
+    assert {one.name for one in columns if one.measured} == {
+        "near_duplicate",
+        "near_duplicate_other_label",
+    }
     (found,) = duplicates(dataset)
     assert found.compares == "pixels" and found.across and found.total > found.across
     flags = [pair.other_label for pair in found.pairs]
@@ -467,6 +472,11 @@ def test_a_command_of_a_training_has_the_recorded_data_and_model(report: Report)
         "model_args": {"drop_rate": 0.1},
         "mix": [0.8, 0.2],
         "preset": "finetune",
+        "overrides": {
+            **{"epochs": 5, "image_size": 32, "val_fraction": 0.25, "batch_size": 64},
+            **{"opt_betas": [0.9, 0.99], "model_ema": True, "opt": "--push-to", "lr": ["--json"]},
+            "augmentation": {"crop_scale": [0.5, 1.0], "horizontal_flip": 0.0, "rotation": 10},
+        },
         "seed": 3,
         "hyperparameters": {"epochs": 5},
         "data": {
@@ -490,7 +500,20 @@ def test_a_command_of_a_training_has_the_recorded_data_and_model(report: Report)
     assert (options.model, options.model_args) == ("resnet18", {"drop_rate": 0.1})
     assert (str(options.weights), options.teacher) == ("own.safetensors", "runs/large")
     assert (options.preset, options.seed) == ("finetune", 3)
-    assert options.overrides["epochs"] == 5
+    assert options.overrides == {
+        **{"epochs": 5, "image_size": 32, "val_fraction": 0.25, "batch_size": 64},
+        **{"opt_betas": [0.9, 0.99], "model_ema": True},
+    }, "values that are options are left out"
+    assert options.augmentation == {
+        **{"crop_scale": [0.5, 1.0], "horizontal_flip": 0.0, "rotation": 10},
+    }
+
+
+def test_a_command_of_an_earlier_run_has_its_epochs(report: Report) -> None:
+    earlier = [run for run in report.runs.scored if run.scores.training is not None]
+    assert all("overrides" not in (run.scores.training or {}) for run in earlier)
+    assert report.facts.lacks_overrides
+    assert "did not record these values" in render(report)
 
 
 def test_sections_without_data_name_a_command(out: Path) -> None:
@@ -716,6 +739,8 @@ def test_ticks_are_round_and_inside() -> None:
         epochs = [Series("a", [(float(epoch), 1.5) for epoch in range(1, last + 1)])]
         drawn = line_chart(epochs, x_label="Epoch", y_label="")
         assert [tick.text for tick in drawn.x_ticks] == expected
+    rise = [Series("a", [(1.0, 10.0), (2.0, 15.0)])]
+    assert line_chart(rise, x_label="", y_label="", from_zero=True).y_ticks[0].text == "0"
 
 
 @pytest.fixture(scope="module")

@@ -345,7 +345,8 @@ def test_a_run_of_an_earlier_version_is_resumed(options: TrainOptions) -> None:
         config["data"].pop(key)
     for key in ("val_images", "keep_every", "test_crop"):
         config["hyperparameters"].pop(key)
-    for key in ("head_only", "weights", "weights_sha256"):
+    assert config["overrides"] == {**options.overrides, "augmentation": dict(options.augmentation)}
+    for key in ("head_only", "weights", "weights_sha256", "overrides"):
         config.pop(key)
     path.write_text(yaml.safe_dump(config))
     assert train(options).epochs == 1

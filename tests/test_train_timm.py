@@ -17,6 +17,7 @@ from test_train import read_metrics
 from torch.nn import functional
 
 from factory.common.errors import UserError
+from factory.common.preset_options import GROUPS
 from train.arguments import options_of
 from train.checkpoint import load_checkpoint
 from train.inputs import Inputs
@@ -25,7 +26,6 @@ from train.mixup import ImageMixing
 from train.optimizer import check_optimizer, make_optimizer, set_rate
 from train.parser import build_parser
 from train.policies import make_policy
-from train.preset_options import GROUPS
 from train.presets import resolve
 from train.run import TrainOptions, train
 from train.schedule import make_schedule

@@ -382,7 +382,9 @@ def test_a_wrong_filter_is_answered_in_one_line(server: Server) -> None:
         ({"like": "0", "config": "x" * 9000}, "no config"),
     ]:
         status, body, _ = ask(server, f"/{server.token}/rows?{urlencode(asked)}")
-        assert status == 422 and message in json.loads(body)["error"], asked
+        found = json.loads(body)["error"]
+        # Browsers log other statuses in the console. The reader typed no option.
+        assert status == 200 and message in found and "--filter" not in found, asked
     assert ask(server, f"/{server.token}/rows?filter={'x' * 20000}")[0] == 414
 
 
@@ -532,4 +534,5 @@ def test_a_phone_shows_no_part_beside_the_screen(window: Browser) -> None:
 def test_a_wrong_filter_is_explained_on_the_page(window: Browser) -> None:
     window.type("#filter", " nonsense")
     until(window, "!document.getElementById('problem').hidden")
-    assert "--filter" in window.run("return document.getElementById('problem').textContent")
+    shown = window.run("return document.getElementById('problem').textContent")
+    assert "nonsense" in shown and "--filter" not in shown

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError
+from factory.common.preset_options import preset_values
 from factory.common.program import command
 from factory.common.untrusted_files import parse_yaml
 from factory.data.label_options import check_suggestion, label_map_of
 from factory.hub.ids import is_model_id
 from train.options import TrainOptions
-from train.preset_options import preset_values
 
 if TYPE_CHECKING:
     from factory.data.label_map import LabelMap

@@ -13,6 +13,7 @@ from train.config import RunConfig, differing_keys
 from train.run_folder import CONFIG, read_config, write_config
 
 _PLACE = ("reference", "commit")
+_UNCOMPARED = ("weights", "teacher", "overrides")
 _EPOCHS_KEY = "hyperparameters.epochs "
 
 
@@ -50,7 +51,7 @@ def claim(out: Path, config: RunConfig) -> None:
                 f"{different[0]}"
             )
         if moved or longer:
-            keys = ("data", "hyperparameters")
+            keys = ("data", "hyperparameters", "overrides")
             write_config(path, written | {key: now[key] for key in keys})
         return
     write_config(path, now)
@@ -82,7 +83,7 @@ def _follow_pixels(written: dict[str, Any], there: dict[str, Any], now: dict[str
 
 def _compared(config: dict[str, Any]) -> dict[str, Any]:
     """Return the values that identify a run; hashes cover the others."""
-    config = {key: one for key, one in config.items() if key not in ("weights", "teacher")}
+    config = {key: one for key, one in config.items() if key not in _UNCOMPARED}
     data = config.get("data")
     if not isinstance(data, dict):
         return config

@@ -55,6 +55,8 @@ class RunConfig(Frozen):
         teacher_sha256: Hash of its weights.
         model_args: Further arguments of `timm.create_model`.
         preset: Base of the hyperparameters; the values below are final.
+        overrides: Hyperparameters that the user gave, `augmentation` among them; None: not
+            recorded (earlier versions). They do not identify a run, `hyperparameters` do.
         seed: Decides initial weights, held-out part, order and augmentation.
         mix: Share of each dataset in an epoch, in sum 1; None for every image once.
         pixels: Images are decoded once into `memory`, or in each epoch from their `files` or the
@@ -73,6 +75,7 @@ class RunConfig(Frozen):
     teacher_sha256: str | None = None
     model_args: dict[str, Any] = Field(default_factory=dict)
     preset: str
+    overrides: dict[str, Any] | None = None
     seed: int = 0
     mix: tuple[float, ...] | None = None
     pixels: Pixels = "memory"

@@ -21,10 +21,10 @@ from factory.common.options import (
     not_negative,
     positive,
 )
+from factory.common.preset_options import GROUPS
 from factory.common.program import command, launch
 from factory.data.label_options import add_labels, add_suggestion
 from train.options import SHUFFLE_BUFFER
-from train.preset_options import GROUPS
 
 _EXAMPLES = (
     "train out/digits --model test_resnet --preset digits --out runs/digits",

@@ -202,6 +202,7 @@ def _run_config(
         teacher_sha256=teacher.sha256 if teacher is not None else None,
         model_args=dict(options.model_args),
         preset=preset,
+        overrides={**options.overrides, "augmentation": options.augmentation},
         seed=options.seed,
         mix=options.mix,
         pixels=_pixels(data),

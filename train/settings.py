@@ -21,7 +21,7 @@ Rgb = tuple[float, float, float]
 class Hyperparameters(Frozen):
     """Training settings; a preset is one set of values. None: the library's default, or none.
 
-    Fields that are not listed are described by their options (`train.preset_options`).
+    Fields that are not listed are described by their options (`factory.common.preset_options`).
 
     Attributes:
         accumulate: Number of parts in which a process computes its share of a batch. Their

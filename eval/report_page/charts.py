@@ -102,15 +102,18 @@ def line_path(points: Sequence[Point]) -> str:
     return "".join(f"{'L' if place else 'M'}{x:g},{y:g}" for place, (x, y) in enumerate(points))
 
 
-def line_chart(series: Sequence[Series], *, x_label: str, y_label: str) -> Chart:
-    """Return a chart of some lines, with axes that contain all points and bands."""
+def line_chart(
+    series: Sequence[Series], *, x_label: str, y_label: str, from_zero: bool = False
+) -> Chart:
+    """Return a chart of some lines, with axes that contain all points and bands, and 0 if asked."""
     left, right, top, bottom = 46, _WIDTH - 12, 12, _HEIGHT - 40
     xs = [x for one in series for x, _ in one.points]
     ys = [y for one in series for _, y in one.points]
     ys += [end for one in series for _, *ends in one.band for end in ends]
     x = Scale(min(xs), max(max(xs), min(xs) + 1), left, right)
     pad = 0.05 * ((max(ys) - min(ys)) or 1)
-    y = Scale(min(ys) - pad, max(ys) + pad, bottom, top)
+    low = min(0.0, *ys) if from_zero else min(ys) - pad
+    y = Scale(low, max(ys) + pad, bottom, top)
     return Chart(
         *(_WIDTH, _HEIGHT, left, right, top, bottom, x_label, y_label),
         x_ticks=marks(x, whole=all(one.is_integer() for one in map(float, xs))),

@@ -9,6 +9,7 @@ from typing import Any
 
 from eval.report_page.dataset import Dataset
 from eval.report_page.runs import Run, Runs
+from factory.common.preset_options import option_words
 from factory.common.redaction import one_line, redacted
 
 # Options of `build` that trade exactness for speed; recorded where they were used.
@@ -68,7 +69,23 @@ def _train(run: Run) -> str:
         words += [key] if value is True else [key, str(value)]
     for key, value in _mapping(training.get("model_args")).items():
         words += ["--model-arg", f"{key}={json.dumps(value)}"]
+    words += _preset_words(training)
     return shlex.join([*words, "--out", f"runs/{run.folder.name}"])
+
+
+def _preset_words(training: Mapping[str, Any]) -> list[str]:
+    """Return the options of the values given for the preset's; of an earlier run, `--epochs`."""
+    given = training.get("overrides")
+    if not isinstance(given, dict):
+        epochs = _mapping(training.get("hyperparameters")).get("epochs")
+        return [] if epochs is None else ["--epochs", str(epochs)]
+    return option_words(given, _mapping(given.get("augmentation")))
+
+
+def lacks_overrides(runs: Runs) -> bool:
+    """Return whether a run of an earlier version did not record the values given."""
+    trainings = [run.scores.training for run in runs.scored]
+    return any(one is not None and not isinstance(one.get("overrides"), dict) for one in trainings)
 
 
 def _data_options(data: Mapping[str, Any], sources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -103,7 +120,6 @@ def _model_options(training: Mapping[str, Any]) -> dict[str, Any]:
         "--head-only": training.get("head_only") is True or None,
         "--teacher": training.get("teacher"),
         "--preset": training.get("preset"),
-        "--epochs": _mapping(training.get("hyperparameters")).get("epochs"),
         "--seed": training.get("seed"),
     }
     return {key: one for key, one in found.items() if one is not None}

@@ -62,14 +62,16 @@ def _once_per_folder(runs: Sequence[Run], architecture: str) -> list[Run]:
 def _charts(by_row: Mapping[str, Sequence[Epochs]]) -> list[Chart]:
     found = []
     for key, label in _MEASURES.items():
-        factor = 100.0 if key.endswith("top1") else 1.0
+        is_share = key.endswith("top1")
+        factor = 100.0 if is_share else 1.0
         series = [
             one
             for row, group in by_row.items()
             if (one := _series(row, group, key=key, factor=factor)).points
         ]
         if series:
-            found.append(line_chart(series, x_label="Epoch", y_label=label))
+            # An axis that starts at the lowest accuracy makes a small rise look large.
+            found.append(line_chart(series, x_label="Epoch", y_label=label, from_zero=is_share))
     return found
 
 

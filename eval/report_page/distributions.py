@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -50,11 +50,17 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Column:
-    """One column in all configs where it varies; `constant` has the value of the others."""
+    """One column in all configs where it varies.
+
+    Attributes:
+        constant: Its value in each config where it does not vary.
+        measured: Whether a gate measured it.
+    """
 
     name: str
     configs: list[Distribution]
     constant: dict[str, str]
+    measured: bool = False
 
 
 def distributions(dataset: Dataset) -> list[Column]:
@@ -67,7 +73,10 @@ def distributions(dataset: Dataset) -> list[Column]:
         _column(dataset, name, [one for one in dataset.stored if name not in technical[one]])
         for name in unique
     ]
-    return [one for one in found if one.configs or one.constant]
+    measured = {name for gate in manifest.gates.values() for name in gate.columns}
+    return [
+        replace(one, measured=one.name in measured) for one in found if one.configs or one.constant
+    ]
 
 
 def _column(dataset: Dataset, name: str, shown: Sequence[str]) -> Column:

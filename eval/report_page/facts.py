@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eval.report_page import text
-from eval.report_page.commands import commands
+from eval.report_page.commands import commands, lacks_overrides
 from eval.report_page.dataset import Dataset
 from eval.report_page.runs import Run, Runs
 from eval.sampling import quantity_text
@@ -53,6 +53,7 @@ class Facts:
     versions: list[dict[str, str]]
     scoring_versions: dict[str, str]
     commands: list[tuple[str, list[str]]]
+    lacks_overrides: bool
 
 
 def facts(dataset: Dataset, runs: Runs, *, order: Sequence[str], own_command: str) -> Facts:
@@ -69,6 +70,7 @@ def facts(dataset: Dataset, runs: Runs, *, order: Sequence[str], own_command: st
         versions=manifest.versions,
         scoring_versions=scoring,
         commands=commands(dataset, runs, order, own_command),
+        lacks_overrides=lacks_overrides(runs),
     )
 
 

@@ -46,6 +46,7 @@ SECTIONS = (
     Section("space", "Real and synthetic images"),
     Section("duplicates", "Near-duplicates"),
     Section("margins", "Weakest images"),
+    Section("measured", "Measured by gates"),
     Section("cost", "Cost"),
     Section("versions", "Versions and settings"),
     Section("commands", "Commands"),

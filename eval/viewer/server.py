@@ -150,7 +150,11 @@ class _Handler(BaseHTTPRequestHandler):
         documents = self.server.viewer.documents()
         if name not in documents:
             raise _Refused(HTTPStatus.NOT_FOUND)
-        return _json(documents[name](asked))
+        try:
+            return _json(documents[name](asked))
+        except UserError as error:
+            # Half-typed filters are usual; browsers log every other status as an error.
+            return _json({"error": str(error)})
 
     def _post(self, rest: str) -> tuple[str, bytes]:
         origin = self.headers.get("Origin")

@@ -34,6 +34,14 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 }
 
 
+class FilterError(UserError):
+    """An invalid filter; its message names no option, since the viewer has none."""
+
+    def of_option(self) -> UserError:
+        """Return the error of a command with the option `--filter`."""
+        return UserError(f"--filter {self}")
+
+
 def filter_rows(dataset: datasets.Dataset, expression: str) -> datasets.Dataset:
     """Return the rows of `dataset` that match `expression`, in order.
 
@@ -51,9 +59,12 @@ def filter_rows(dataset: datasets.Dataset, expression: str) -> datasets.Dataset:
     def read(names: list[str]) -> pa.Table:
         return dataset.select_columns(names).with_format("arrow")[:]
 
-    rows = matching_rows(expression, dataset.features, read)
-    if not len(rows):
-        raise _fault(expression, f"it matches none of {len(dataset)} rows")
+    try:
+        rows = matching_rows(expression, dataset.features, read)
+        if not len(rows):
+            raise _fault(expression, f"it matches none of {len(dataset)} rows")
+    except FilterError as error:
+        raise error.of_option() from None
     return dataset.select(rows)
 
 
@@ -68,7 +79,7 @@ def matching_rows(
         read: Returns a table of some columns.
 
     Raises:
-        UserError: The expression is invalid, or uses an unknown column.
+        FilterError: The expression is invalid, or uses an unknown column.
     """
     import numpy as np
     import pyarrow
@@ -97,7 +108,7 @@ def matching_rows(
 
 def _parse(expression: str, known: Sequence[str]) -> ast.Expression:
     if len(expression) > 2000:
-        raise UserError(f"--filter: longer than 2000 characters ({len(expression)})")
+        raise _fault(expression[:40], f"longer than 2000 characters ({len(expression)})")
     try:
         return ast.parse(expression.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -128,8 +139,8 @@ def _check_columns(names: Sequence[str], known: Sequence[str], expression: str) 
             raise _fault(expression, f"no column {name}; {hint}")
 
 
-def _fault(expression: str, message: str) -> UserError:
-    return UserError(f"--filter {expression!r}: {message}")
+def _fault(expression: str, message: str) -> FilterError:
+    return FilterError(f"{expression!r}: {message}")
 
 
 class _Translator(ast.NodeVisitor):

@@ -18,7 +18,7 @@ export const ask = async (name, query = {}, options = {}) => {
     throw new Error("The viewer does not answer. Start it again, and open its new address.");
   }
   const found = await answer.json();
-  if (!answer.ok) throw new Error(found.error);
+  if (!answer.ok || found.error) throw new Error(found.error);
   return found;
 };
 

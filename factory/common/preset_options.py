@@ -1,9 +1,13 @@
-"""The options that replace values of a preset, in the groups of `train --help`."""
+"""The options that replace values of a preset, in the groups of `train --help`.
+
+`train` parses them; the report of `eval` prints them.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +59,23 @@ class PresetOption:
         value = getattr(parsed, self.name)
         if value is not None:
             yield from ((field, value) for field in self.fields or (self.name,))
+
+    def words(self, values: Mapping[str, Any]) -> list[str]:
+        """Return the option as typed for some values of its fields; empty if it cannot set them."""
+        found = [values.get(field) for field in self.fields or (self.name,)]
+        several = found[0] if isinstance(found[0], list | tuple) else [found[0]]
+        if any(one != found[0] for one in found) or not all(map(self._fits, several)):
+            return []
+        flag = f"--{self.name.replace('_', '-')}"
+        return [flag] if self.kind is bool else [flag, *map(str, several)]
+
+    def _fits(self, value: Any) -> bool:
+        """Return whether a value, maybe a stranger's, can be typed: it must not be an option."""
+        if self.kind is bool:
+            return value is True
+        if self.kind is str:
+            return isinstance(value, str) and not value.startswith("-")
+        return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _augment(name: str, kind: type, text: str, *fields: str, **more: Any) -> PresetOption:
@@ -170,3 +191,31 @@ def preset_values(parsed: argparse.Namespace) -> tuple[dict[str, Any], dict[str,
         for option in group:
             (augmentation if option.augments else values).update(option.values(parsed))
     return values, augmentation
+
+
+def option_words(values: Mapping[str, Any], augmentation: Mapping[str, Any]) -> list[str]:
+    """Return the options that set some fields of `Hyperparameters` and of `Augmentation`.
+
+    The reverse of `preset_values`. Fields of `Augmentation` without an option of their own are
+    given to `--augment`.
+    """
+    words, rest = [], dict(augmentation)
+    for option in (one for group in GROUPS.values() for one in group):
+        found = option.words(augmentation if option.augments else values)
+        words += found
+        if found and option.augments:
+            rest = {key: one for key, one in rest.items() if key not in _fields(option)}
+    for key, value in rest.items():
+        if not key.isidentifier():
+            continue  # A stranger's word, which could be an option.
+        several = value if isinstance(value, list | tuple) else [value]
+        words += ["--augment", f"{key}={','.join(map(_plain, several))}"]
+    return words
+
+
+def _fields(option: PresetOption) -> tuple[str, ...]:
+    return option.fields or (option.name,)
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
