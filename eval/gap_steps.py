@@ -18,7 +18,7 @@ from eval.gap_formats import differing, formats_of
 from eval.gap_groups import groups_of
 from eval.gap_plots import plot_classes, plot_coverage, plot_sets
 from eval.gap_sample import Labels, Sample
-from eval.gap_text import coverage_note, plot_note
+from eval.gap_text import copies_warning, coverage_note, plot_note
 from eval.real import RealImages
 from eval.score import label_facts
 from eval.score_notes import note_fit, note_labels
@@ -146,12 +146,15 @@ def measure_side(
     sides = [*setting.sides, setting.represent(synthetic, sample.synthetic)]
     values = [side.values for side in sides]
     _check_variety(setting, values)
+    copies = _copies(sides)
+    if warning := copies_warning(copies["of_real"], of=len(sample.labels)):
+        log(f"warning: {synthetic.name} and {setting.real.name}: {warning}")
     gap = measure_gap(*values, labels=sample.labels, seed=setting.seed, groups=groups)
     document = {
         **_identity(setting, synthetic, sample),
         "dimensions": values[0].shape[1],
         "encoded": _encoded(setting.real, synthetic, sample),
-        "copies": _copies(sides),
+        "copies": copies,
         **gap.as_data(),
     }
     return Measurement(document, gap, sample, np.concatenate([values[0], values[2]]))

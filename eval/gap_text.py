@@ -30,12 +30,24 @@ def coverage_note(found: dict[str, Any]) -> str:
     )
 
 
+def copies_warning(count: int, *, of: int) -> str | None:
+    """Return a warning if synthetic images have the pixels of real ones, else None."""
+    if not count:
+        return None
+    return (
+        f"{count:,} of {of:,} synthetic images ({count / of:.1%}) have the pixels of a real image, "
+        "so the figures do not describe generated images alone; check both datasets and remove "
+        "the copies"
+    )
+
+
 def gap_text(found: dict[str, Any]) -> str:
     """Return the results of a dataset: one line, then tables."""
     quality = found["quality"]
     count = found["images_per_side"]
     parts = [
         _line(found),
+        copies_warning(found["copies"]["of_real"], of=count) or "",
         f"{count:,} images per side; real: the same figure between two halves of the real images",
         _figures(quality["figures"], ("synthetic", "real"), _HEADER),
     ]

@@ -22,6 +22,7 @@ from eval.gap import CLASS, measure_gap
 from eval.gap_compare import compare
 from eval.gap_formats import differing, formats_of
 from eval.gap_groups import _bins
+from eval.gap_text import gap_text
 from factory.common.errors import UserError
 from factory.data.open import open_dataset
 
@@ -287,6 +288,7 @@ def test_real_images_passed_off_as_synthetic_are_counted(place: Path, tmp_path: 
     found = gap(place, "real", tmp_path / "out", "--syn-split", "test")
     # All 120 images are compared, 60 of them also as synthetic ones.
     assert found["copies"] == {"of_real": 60, "repeated": 0}
+    assert "60 of 60 synthetic images (100.0%) have the pixels of a real image" in gap_text(found)
     assert found["encoded"]["real"] == found["encoded"]["synthetic"]
     assert found["encoded"]["real"] == {"formats": {"PNG": 60}, "median_size": [32, 32]}
 

@@ -178,6 +178,10 @@ def test_options_of_the_optimiser_arrive() -> None:
     assert sgd.defaults["momentum"] == 0.7
     with pytest.raises(UserError, match=r"--opt adamv: timm has no such optimiser; did you mean"):
         check_optimizer(values_of(opt="adamv"))
+    with pytest.raises(UserError, match=r"no such optimiser; use e.g. sgd, adamw, .*adafactor$"):
+        check_optimizer(values_of(opt="zzz"))
+    with pytest.raises(UserError, match=r"did you mean (?!.*(bnb|adahessian))"):
+        check_optimizer(values_of(opt="bnbadamx"))
     with pytest.raises(UserError, match=r"--opt adahessian: needs second derivatives"):
         check_optimizer(values_of(opt="adahessian"))
     for given, option in (
