@@ -116,6 +116,7 @@ def check_files(options: TrainOptions, values: Hyperparameters) -> None:
     """Check the model's name, its weights and the run folder before the processes are joined."""
     from train.model import check_model_name, quieten_timm
     from train.optimizer import check_optimizer
+    from train.policies import check_policy
     from train.teacher import check_distillation
     from train.trackers import check_trackers
     from train.weights import check_weights_file
@@ -125,6 +126,9 @@ def check_files(options: TrainOptions, values: Hyperparameters) -> None:
     if values.stem == "small":
         with_small_stem(options.model, options.model_args)
     check_optimizer(values)
+    check_policy(values)
+    if values.split_bn and options.real_train is None:
+        raise UserError("--split-bn needs --real-train: it separates real from generated images")
     check_distillation(values, teacher=options.teacher)
     check_trackers(options.log_with)
     if options.weights is not None:

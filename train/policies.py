@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from factory.common.errors import UserError, first_line
-from train.settings import Augmentation
+from train.settings import Augmentation, Hyperparameters
 
 Seeds = NDArray[np.int64]
 
@@ -67,6 +67,16 @@ def make_policy(
             "original, v0, 3a or augmix-m5-w4"
         ) from None
     return made
+
+
+def check_policy(values: Hyperparameters) -> None:
+    """Check that timm has the policy of a training, before its images are opened.
+
+    Raises:
+        UserError: It has not.
+    """
+    if values.augmentation.aa is not None:
+        make_policy(values.augmentation.aa, side=32, mean=(0, 0, 0), resample="bicubic")
 
 
 def apply_policy(policy: Callable[[Any], Any], pixels: Tensor, seeds: Seeds) -> Tensor:

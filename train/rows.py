@@ -35,7 +35,7 @@ class RunRows:
         values = config.hyperparameters
         self._config, self._labels, self._parts = config, data.labels, data.parts
         self.several_labels = data.labels.ndim == 2
-        self.first_real = _first_real(data, config, world_size) if values.split_bn else None
+        self.first_real = _first_real(data, world_size) if values.split_bn else None
         self._train_parts, self.val_parts = split_each(
             data, fraction=values.val_fraction, seed=config.seed, count=values.val_images
         )
@@ -82,9 +82,7 @@ class RunRows:
         return real
 
 
-def _first_real(data: Labelled, config: RunConfig, world_size: int) -> int:
-    if not any(one.real for one in config.data.sources):
-        raise UserError("--split-bn needs --real-train: it separates real from generated images")
+def _first_real(data: Labelled, world_size: int) -> int:
     if world_size > 1:
         raise UserError(f"--split-bn: is for one process, this launch has {world_size}; start one")
     return len(data.labels) - data.sizes[-1]

@@ -106,7 +106,8 @@ def check_labels(opened: OpenedDataset) -> NDArray[np.int64]:
     if missing:
         raise UserError(
             f"{opened.reference}: {plural(len(missing), 'row')} without a label, the first is "
-            f"row {missing[0]}; filter them out with --filter"
+            f"row {missing[0]}; leave them out with --filter "
+            f'"{opened.label_column} >= 0"'
         )
     labels = np.asarray(raw, dtype=np.int64)
     present = np.unique(labels)
