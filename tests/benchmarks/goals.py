@@ -39,7 +39,8 @@ class Goal:
             return f"{goal}: not measured"
         above = spread.median >= self.value
         met = above if self.sense == "at least" else spread.median <= self.value
-        return f"{goal}: {'reached' if met else '**missed**'} ({spread.median:,.3g})"
+        digits = ",.0f" if spread.median >= 100 else ".3g"
+        return f"{goal}: {'reached' if met else '**missed**'} ({spread.median:{digits}})"
 
 
 GOALS = {
