@@ -16,6 +16,7 @@ import pytest
 import torch
 from benchmarks import page
 from benchmarks.__main__ import JSON_NAME, PAGE_NAME, main, measured
+from benchmarks.goals import Goal
 from benchmarks.gpu_models import FULL
 from benchmarks.results import load, save
 from benchmarks.sections import SECTIONS, Section
@@ -140,6 +141,16 @@ def test_measurements_alternate_and_ratios_are_those_of_pairs() -> None:
     assert figure.ratio == Spread(0.5, 1.0, 3.0, 3)
     assert Figure.of_dict(json.loads(json.dumps(figure.as_dict()))) == figure
     assert line_through([(1, 5), (2, 7), (4, 11)]) == (3.0, 2.0)
+
+
+def test_goals_are_reached_or_missed_by_the_median() -> None:
+    spread, ratio = Spread(1.0, 4.0, 9.0, 3), Spread(0.5, 0.8, 2.0, 3)
+    figures = [Figure("build", "s", spread, "stock, fast", spread, ratio)]
+    assert Goal("build", 4, "at most").judged(figures) == "build at most 4 s: reached (4)"
+    assert "**missed** (4)" in Goal("build", 3, "at most").judged(figures)
+    assert Goal("build", 0.9, other="stock").judged(figures).endswith("**missed** (0.8)")
+    assert "reached (0.8)" in Goal("build", 0.8, other="stock").judged(figures)
+    assert Goal("other", 1).judged(figures) == "other at least 1: not measured"
 
 
 def test_results_survive_a_stopped_run(tmp_path: Path) -> None:

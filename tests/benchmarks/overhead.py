@@ -99,7 +99,7 @@ def _memory(points: list[tuple[float, float]], ours: _Pairs, plain: _Pairs) -> l
     base, each = line_through(points)
     peak = [points[-1][1] / 2**20]
     pairs = [[two.peak_bytes / 2**20 for _, two in one] for one in (ours, plain)]
-    fit = f"fit over {len(points)} builds: {base / 2**20:.0f} MiB + {each:.0f} bytes per image"
+    fit = f"fit over {len(points)} builds: {base / 2**20:.0f} MiB {each:+,.0f} bytes per image"
     return [
         compared("peak memory", "MiB", pairs[0], _PLAIN, pairs[1]),
         compared(f"peak memory, {largest:,.0f} images", "MiB", peak, note=fit),

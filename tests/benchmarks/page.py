@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from .goals import judged
 from .results import Results
 from .sections import SECTIONS, Section
 from .timing import Figure, Spread
@@ -29,6 +30,8 @@ _WHERE = {
     "bench-gpu": "No CUDA device was available; run `make bench-gpu` on a machine with one.",
 }
 _COLUMNS = "| measured | unit | data-factory | alternative | its figure | ratio | note |"
+_LIMITS = ("bare passes", "hash, read, decode")
+"""Alternatives that do only what cannot be left out."""
 _RULE = "|---|---|---:|---|---:|---:|---|"
 
 
@@ -36,12 +39,12 @@ def text(results: Results) -> str:
     """Return the page; sections without results are marked as not measured."""
     parts = [_HEAD]
     for name, section in SECTIONS.items():
-        parts.append("\n".join(_section(section, results.get(name))))
+        parts.append("\n".join(_section(name, section, results.get(name))))
     parts.append("\n".join(_million(results.get("gpu"))))
     return "\n".join(parts)
 
 
-def _section(section: Section, found: Mapping[str, Any] | None) -> Iterator[str]:
+def _section(name: str, section: Section, found: Mapping[str, Any] | None) -> Iterator[str]:
     yield f"## {section.title}\n"
     yield f"{section.about}\n"
     if section.tried:
@@ -52,7 +55,10 @@ def _section(section: Section, found: Mapping[str, Any] | None) -> Iterator[str]
     if found["status"] == "failed":
         yield f"Failed: {found['reason']}\n"
     else:
-        yield from _table([Figure.of_dict(one) for one in found["figures"]])
+        figures = [Figure.of_dict(one) for one in found["figures"]]
+        yield from _table(figures)
+        if found["scale"] == "full":
+            yield from judged(name, figures)
     if found["scale"] != "full":
         yield f"\n**A {found['scale']} run with small counts: the figures mean nothing.**"
     yield f"\n{_origin(found)}\n"
@@ -62,8 +68,18 @@ def _table(figures: Sequence[Figure]) -> Iterator[str]:
     yield _COLUMNS
     yield _RULE
     for one in figures:
-        cells = (one.what, one.unit, _spread(one.ours), one.other, _spread(one.others))
+        cells = (
+            one.what,
+            one.unit,
+            _spread(one.ours),
+            _alternative(one.other),
+            _spread(one.others),
+        )
         yield f"| {' | '.join((*cells, _spread(one.ratio), one.note))} |"
+
+
+def _alternative(name: str) -> str:
+    return f"limit: {name}" if name.startswith(_LIMITS) else name
 
 
 def _spread(spread: Spread | None) -> str:
