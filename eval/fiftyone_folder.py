@@ -21,9 +21,11 @@ GROUND_TRUTH = "ground_truth"
 """Field of the class, as in FiftyOne's own datasets."""
 _DATA = "data"
 _BATCH = 1000
-# Fields of every sample, names that FiftyOne or MongoEngine refuses, and our field of the class.
+# Fields and attributes of a sample that a field of the same name breaks (tried with FiftyOne 1.22),
+# and our field of the class.
 _TAKEN = {
     *("id", "filepath", "tags", "metadata", "created_at", "last_modified_at", "media_type"),
+    *("dataset_id", "field_names", "from_dict", "get_field", "media_reference"),
     *("frames", "groups", "pk", GROUND_TRUTH),
 }
 

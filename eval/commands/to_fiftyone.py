@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
     megabytes = found.num_bytes / 1e6
     console.write(f"{args.to}: {plural(found.num_samples, 'image')}, {megabytes:.1f} MB")
     for column, name in found.renamed.items():
-        console.write(f"column {column} is field {name}, because FiftyOne reserves its name")
+        console.write(f"column {column} becomes field {name}: FiftyOne reserves the name {column}")
     if found.left_out:
         console.write(f"columns left out: {', '.join(found.left_out)}")
     console.write(f"import it where FiftyOne is installed:\n  {load}")
