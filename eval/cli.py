@@ -13,12 +13,15 @@ _HELP = {
     "clip": "Score a CLIP or SigLIP model zero-shot on a real dataset.",
     "gap": "Measure and plot the gap between synthetic and real images.",
     "view": "Browse the images of a dataset in a local web page.",
+    "to-fiftyone": "Write a dataset as a folder that FiftyOne imports.",
     "report": "Write one HTML page about a dataset and its scored runs.",
     "study": "Generate, train, score and report a study described in one file.",
     "label": "Make a labelled dataset from captioned real images, for reference rows.",
     "digits": "Write 1,797 real handwritten digits as a test set.",
 }
-COMMANDS = {name: Command(f"eval.commands.{name}", text) for name, text in _HELP.items()}
+COMMANDS = {
+    name: Command(f"eval.commands.{name.replace('-', '_')}", text) for name, text in _HELP.items()
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int | None:

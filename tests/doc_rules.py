@@ -79,6 +79,7 @@ NOT_RUN = {
     "docs/view.md": {
         "data-factory view": "serves until it is stopped; test_view.py opens its page",
         "data-factory gate OUT --marks": "needs marks; test_view.py makes some and runs it",
+        "data-factory to-fiftyone": "needs fiftyone; test_view.py writes the folder",
         "python tests/view_speed.py": "a million rows",
     },
     "docs/faster.md": {

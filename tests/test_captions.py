@@ -19,7 +19,7 @@ from factory.inspection.preview import preview
 from factory.models import instruct
 from factory.planner.plan import plan
 from factory.recipe.caption_checks import caption_warnings
-from factory.recipe.caption_writer import write_captions
+from factory.recipe.caption_writer import Request, write_captions
 from factory.recipe.library import load_recipe
 from factory.recipe.lint import lint
 from factory.recipe.resolved import ResolvedRecipe
@@ -285,8 +285,8 @@ def test_lines_of_a_reply_are_used_if_they_are_new_plain_phrases(tmp_path: Path)
     ]
     asked: list[str] = []
 
-    def reply(request: str, seed: int) -> str:
-        asked.append(request)
+    def reply(request: Request) -> str:
+        asked.append(request.text)
         return replies[(len(asked) - 1) % 2]
 
     cat, dog = write_captions(animals(tmp_path), reply, count=4, seed=0)
@@ -308,8 +308,8 @@ def test_lines_of_a_reply_are_used_if_they_are_new_plain_phrases(tmp_path: Path)
 def test_contexts_of_any_class_name_none_and_the_model_is_told_none(tmp_path: Path) -> None:
     asked: list[str] = []
 
-    def reply(request: str, seed: int) -> str:
-        asked.append(request)
+    def reply(request: Request) -> str:
+        asked.append(request.text)
         return "with a dog behind\nin deep snow"
 
     (found,) = write_captions(animals(tmp_path), reply, count=1, seed=0, of_any_class=True)
@@ -329,9 +329,9 @@ def test_subtypes_are_names_of_one_class_alone(tmp_path: Path) -> None:
     }
     asked: list[str] = []
 
-    def reply(request: str, seed: int) -> str:
-        asked.append(request)
-        return replies["hound" if "hound" in request else "cat"]
+    def reply(request: Request) -> str:
+        asked.append(request.text)
+        return replies["hound" if "hound" in request.text else "cat"]
 
     cat, dog = write_captions(animals(tmp_path), reply, kind="subtypes", count=2, seed=0)
     assert (cat.texts, dog.texts) == (["Siamese cat", "tabby"], ["poodle", "guide dog"])
@@ -345,11 +345,12 @@ def test_subtypes_are_names_of_one_class_alone(tmp_path: Path) -> None:
 
 
 def test_definitions_are_one_sentence_each(tmp_path: Path) -> None:
-    def reply(request: str, seed: int) -> str:
-        assert "one sentence of at most 30 words" in request
+    def reply(request: Request) -> str:
+        assert "one sentence of at most 30 words" in request.text
+        species = "" if "hound" in request.text else "cat"
         return (
             "a pet\nA small furry animal. It has long whiskers.\na furry enemy of every dog\n"
-            f"- A small furry animal with whiskers, of species {'cat' * ('hound' not in request)}."
+            f"- A small furry animal with whiskers, of species {species}."
         )
 
     first, second = write_captions(animals(tmp_path), reply, kind="definitions", count=1, seed=0)
@@ -371,7 +372,7 @@ def test_other_kinds_are_used_and_checked_as_contexts_are(
     model = SimpleNamespace(
         name="llm",
         revision="r1",
-        reply=lambda request, seed: (
+        reply=lambda request, **how: (
             "a furry animal with whiskers\na small hunter of mice"
             if '"cat"' in request
             else "a friend that guards houses\na big animal on leads"
@@ -412,8 +413,8 @@ def test_other_kinds_are_used_and_checked_as_contexts_are(
 def test_a_model_that_writes_nothing_usable_ends(tmp_path: Path) -> None:
     seeds: list[int] = []
 
-    def reply(request: str, seed: int) -> str:
-        seeds.append(seed)
+    def reply(request: Request) -> str:
+        seeds.append(request.seed)
         return "in the fog\nalone"
 
     with pytest.raises(

@@ -20,6 +20,7 @@ from build_parts import SETTINGS, FakeRenderer, combination, recipe
 from web_parts import CHROMIUM, DRIVER, MISSING, Browser, browser
 
 from eval.cli import main
+from eval.fiftyone_folder import field_names
 from eval.report_page.dataset import open_report_dataset
 from eval.report_page.distributions import distributions
 from eval.viewer import images as images_module
@@ -536,3 +537,70 @@ def test_a_wrong_filter_is_explained_on_the_page(window: Browser) -> None:
     until(window, "!document.getElementById('problem').hidden")
     shown = window.run("return document.getElementById('problem').textContent")
     assert "nonsense" in shown and "--filter" not in shown
+
+
+def test_a_folder_for_fiftyone_has_the_stored_images_and_all_columns(
+    out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to = tmp_path / "fo"
+    main(["to-fiftyone", str(out), "--out", str(to), "--json"])
+    answer = json.loads(capsys.readouterr().out)
+    samples = json.loads((to / "samples.json").read_text())["samples"]
+    table = open_viewer(out, None).rows.table
+    assert answer["samples"] == len(samples) == table.num_rows
+    assert answer["load"].startswith(f"fiftyone datasets create --name fo --dataset-dir {to} ")
+    assert json.loads((to / "metadata.json").read_text())["info"]["classes"] == LABELS
+    for sample, row in zip(samples, table.to_pylist(), strict=True):
+        assert sample["ground_truth"] == {"_cls": "Classification", "label": LABELS[row["label"]]}
+        columns = set(row) - {"label"}
+        assert {name: sample[name] for name in columns} == {name: row[name] for name in columns}
+        assert (to / sample["filepath"]).stat().st_size == sample["metadata"]["size_bytes"]
+    tags = {tuple(sample["tags"]) for sample in samples}
+    assert tags == {("base-class", "both"), ("tricky", "both"), ("share",)}
+    shard = open_report_dataset(out).manifest.configs["tricky"].shards[0]
+    stored = pq.read_table(out / shard.file)["image"][0].as_py()["bytes"]
+    assert (to / "data/tricky/0.png").read_bytes() == stored
+    assert sum(file.stat().st_size for file in to.glob("data/*/*")) == answer["bytes"]
+
+
+def test_a_folder_for_fiftyone_has_chosen_rows_and_replaces_nothing(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to = tmp_path / "fo"
+    words = ["to-fiftyone", str(out), "--out", str(to), "--quiet", "--config", "tricky"]
+    with pytest.raises(UserError, match="no rows match --config and --filter"):
+        main([*words, "--filter", "index > 1000"])
+    monkeypatch.setattr(Images, "stored", lambda *_: pytest.fail("unreadable"))
+    with pytest.raises(pytest.fail.Exception):
+        main(words)
+    # A part of a dataset is not left behind.
+    assert not to.exists()
+    monkeypatch.undo()
+    main([*words, "--filter", "d == 'odd'"])
+    samples = json.loads((to / "samples.json").read_text())["samples"]
+    assert {(sample["recipe"], sample["d"]) for sample in samples} == {("tricky", "odd")}
+    with pytest.raises(UserError, match="fo: exists; name a folder that does not exist yet"):
+        main(words)
+
+
+def test_names_that_fiftyone_reserves_get_an_underscore() -> None:
+    columns = ["d", "tags", "tags_", "id", "_cls", "a.b", "ground_truth"]
+    assert field_names(columns) == {
+        **{"d": "d", "tags": "tags__", "tags_": "tags_", "id": "id_"},
+        **{"_cls": "cls", "a.b": "a_b", "ground_truth": "ground_truth_"},
+    }
+
+
+@pytest.mark.soak
+def test_fiftyone_imports_the_folder(out: Path, tmp_path: Path) -> None:
+    fiftyone = pytest.importorskip("fiftyone", reason="needs fiftyone and a MongoDB server")
+    to = tmp_path / "fo"
+    main(["to-fiftyone", str(out), "--out", str(to), "--quiet"])
+    imported = fiftyone.Dataset.from_dir(str(to), fiftyone.types.FiftyOneDataset)
+    samples = json.loads((to / "samples.json").read_text())["samples"]
+    assert imported.default_classes == LABELS
+    for sample, written in zip(imported, samples, strict=True):
+        assert sample.ground_truth.label == written["ground_truth"]["label"]
+        assert Path(sample.filepath).read_bytes() == (to / written["filepath"]).read_bytes()
+        for name in ("tags", "seed", "d", "guidance_scale", "near_duplicate"):
+            assert sample[name] == written[name]

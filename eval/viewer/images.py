@@ -13,7 +13,7 @@ from eval.report_page.dataset import reading, shrunk
 from eval.report_page.manifest import Shard
 from eval.viewer.rows import Rows
 from factory.common.errors import UserError
-from factory.common.row_images import read_image
+from factory.common.row_images import encoded_image, image_header, read_image
 from factory.data.columns import IMAGE
 
 if TYPE_CHECKING:
@@ -61,14 +61,31 @@ class Images:
         image.save(buffer, "PNG", compress_level=1)
         return "image/png", buffer.getvalue()
 
+    def stored(self, row: int) -> tuple[str, int, int, bytes]:
+        """Return an image as it is stored: its format by Pillow's name, width, height and bytes.
+
+        It is not decoded.
+
+        Raises:
+            UserError: The file cannot be read, or its image is missing or of another format.
+        """
+        cell, where = self._found(row)
+        data = encoded_image(cell, where=where)
+        return *image_header(cell, where=where), data
+
     def _read(self, row: int) -> Image:
+        cell, where = self._found(row)
+        return read_image(cell, where=where)
+
+    def _found(self, row: int) -> tuple[Any, str]:
+        """Return the cell of a row, and its place for messages."""
         config, place = self._rows.config_of(row)
         starts, shards = self._shards[config]
         number = bisect_right(starts, place) - 1
         shard, inner = shards[number], place - starts[number]
         with self._lock:
             cell = self._cell(shard, inner)
-        return read_image(cell, where=f"{self._rows.dataset.out}/{shard.file}: row {inner}")
+        return cell, f"{self._rows.dataset.out}/{shard.file}: row {inner}"
 
     def _cell(self, shard: Shard, row: int) -> Any:
         ends = self._ends.get(shard.file)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from eval.report_page.dataset import Dataset, open_report_dataset
 from factory.common.errors import UserError, first_line
 from factory.data.columns import INDEX, LABEL, RECIPE
+from factory.data.row_filter import matching_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -95,6 +96,18 @@ class Rows:
             for part in self._parts(name)
         ]
         return np.concatenate([np.empty(0, np.int64), *ranges])
+
+    def matching(self, config: str, expression: str) -> RowNumbers:
+        """Return the rows of a config that match a filter, ascending; "" is all configs or rows.
+
+        Raises:
+            UserError: There is no such config, or the filter is invalid.
+        """
+        chosen = self.of_config(config)
+        if not expression:
+            return chosen
+        matching = matching_rows(expression, self.features, self.table.select)
+        return np.intersect1d(chosen, matching, assume_unique=True) if config else matching
 
     def config_of(self, row: int) -> tuple[str, int]:
         """Return the stored config of a row, and the row's place in it."""

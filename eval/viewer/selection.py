@@ -14,7 +14,6 @@ from eval.viewer.rows import RowNumbers, Rows
 from factory.common.errors import UserError
 from factory.common.program import command
 from factory.data.columns import DIFFERENCE_HASH, EMBEDDING_HASH
-from factory.data.row_filter import matching_rows
 
 _KEPT = 16
 
@@ -92,11 +91,7 @@ class Selector:
         return order[is_chosen[order]]
 
     def _matching(self, query: Query) -> RowNumbers:
-        chosen = self.rows.of_config(query.config)
-        if query.expression:
-            read = self.rows.table.select
-            matching = matching_rows(query.expression, self.rows.features, read)
-            chosen = matching if not query.config else np.intersect1d(chosen, matching, True)
+        chosen = self.rows.matching(query.config, query.expression)
         if query.marks:
             is_marked = self.marks.mask()[chosen]
             chosen = chosen[is_marked if query.marks == "marked" else ~is_marked]

@@ -90,7 +90,12 @@ def run(args: argparse.Namespace) -> None:
     with console.progress(total, unit="class", description="captions") as bar:
         for captions in write_captions(
             recipe,
-            lambda request, seed: model.reply(request, seed=seed),
+            lambda request: model.reply(
+                request.text,
+                example=request.example,
+                most_tokens=request.most_tokens,
+                seed=request.seed,
+            ),
             kind=args.kind,
             count=args.per_class,
             seed=args.seed,

@@ -14,7 +14,7 @@ from factory.common.program import NAME, start_of
 
 _GROUPS = {
     "make a dataset": "new recipes models captions check plan preview build grow",
-    "look at it": "view status verify replay diff gate card tidy",
+    "look at it": "view to-fiftyone status verify replay diff gate card tidy",
     "train and score": "train digits label score table report predict export clip gap study",
     "share": "push",
     "set up": "doctor completion",

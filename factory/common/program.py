@@ -18,7 +18,7 @@ _PACKAGES = {
     **dict.fromkeys(
         (
             *("clip", "digits", "export", "gap", "label", "predict", "report", "score", "study"),
-            *("table", "view"),
+            *("table", "to-fiftyone", "view"),
         ),
         "eval",
     ),

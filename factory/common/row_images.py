@@ -84,6 +84,18 @@ def read_hashed(
     return rgb, hashlib.sha256(size + rgb.tobytes()).digest()
 
 
+def encoded_image(item: Any, *, where: str, folder: Path | None = None) -> bytes:
+    """Return the encoded image of one row; it is not decoded.
+
+    Arguments and errors are those of `read_image`.
+    """
+    try:
+        return _source(item, folder)
+    except ImageFault as fault:
+        file = _file_name(item, folder) if folder else ""
+        raise UnreadableImage(f"{where}{file}: {fault}") from None
+
+
 def image_sha256(item: Any, *, where: str, folder: Path | None = None) -> bytes:
     """Return the SHA-256 of the encoded image of one row; it is not decoded.
 
@@ -95,11 +107,7 @@ def image_sha256(item: Any, *, where: str, folder: Path | None = None) -> bytes:
     Raises:
         UnreadableImage: The image is missing, or not allowed.
     """
-    try:
-        return hashlib.sha256(_source(item, folder)).digest()
-    except ImageFault as fault:
-        file = _file_name(item, folder) if folder else ""
-        raise UnreadableImage(f"{where}{file}: {fault}") from None
+    return hashlib.sha256(encoded_image(item, where=where, folder=folder)).digest()
 
 
 def image_header(item: Any, *, where: str, folder: Path | None = None) -> tuple[str, int, int]:

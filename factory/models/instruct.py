@@ -9,8 +9,6 @@ from factory.common.errors import UserError
 from factory.models.clip import only_data, reading, revision_of, split_revision
 from factory.models.quiet import quiet_transformers
 
-_MOST_TOKENS = 1024
-
 
 @dataclass(frozen=True)
 class InstructModel:
@@ -25,16 +23,24 @@ class InstructModel:
     revision: str
     _pipeline: Any
 
-    def reply(self, request: str, *, seed: int) -> str:
-        """Return a sampled reply to one request; the same seed gives the same reply."""
+    def reply(self, request: str, *, example: tuple[str, str], most_tokens: int, seed: int) -> str:
+        """Return a sampled reply to one request; the same seed gives the same reply.
+
+        Args:
+            request: The request.
+            example: Another request and its reply, as if they had come before.
+            most_tokens: Limit of the reply's length.
+            seed: Seed of the sampled tokens.
+        """
         import torch
 
-        messages = [{"role": "user", "content": request}]
+        turns = zip(("user", "assistant", "user"), (*example, request), strict=True)
+        messages = [{"role": role, "content": text} for role, text in turns]
         with torch.random.fork_rng(), quiet_transformers():
             torch.manual_seed(seed)
             found = self._pipeline(
                 messages,
-                max_new_tokens=_MOST_TOKENS,
+                max_new_tokens=most_tokens,
                 do_sample=True,
                 temperature=1.0,
                 top_p=0.95,

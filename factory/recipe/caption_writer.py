@@ -17,8 +17,27 @@ from factory.recipe.caption_checks import class_names
 from factory.recipe.resolved import ResolvedRecipe
 
 Kind = Literal["contexts", "subtypes", "definitions"]
-Reply = Callable[[str, int], str]
-"""From a request and a seed to a reply."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request to a language model.
+
+    Attributes:
+        text: The request.
+        example: The same request about something else, and a good reply to it.
+        most_tokens: Limit of the reply's length; small models may repeat themselves endlessly.
+        seed: Seed of the sampled reply.
+    """
+
+    text: str
+    example: tuple[str, str]
+    most_tokens: int
+    seed: int
+
+
+Reply = Callable[[Request], str]
+"""From a request to a reply."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +46,14 @@ class _Form:
 
     Attributes:
         request: Template of a request.
+        example: Lines of a good reply about a bicycle. Small models do not write lines without one.
         fewest: Minimum number of words.
         most: Maximum number of words.
         is_shared: Whether several classes may have the same one.
     """
 
     request: str
+    example: str
     fewest: int
     most: int
     is_shared: bool = False
@@ -43,28 +64,37 @@ _ABOUT = (
     "Each phrase describes place, background, light, weather, time of day or viewpoint, in at most "
     f"{{words}} words. Make them as different as possible. {_LINES}"
 )
+_PLACES = """\
+leaning on a brick wall in warm evening light
+on a wet street at night, seen from above
+in front of a red door, close up
+on a mountain path in thick fog
+in tall grass on a sunny afternoon, seen from the side"""
 _OF_ANY = _Form(
     'Write {count} phrases that continue "a photo of a thing, ..." without knowing what the thing '
     f"is. Name no animal, vehicle or other main object. {_ABOUT}",
-    *(2, 20),
+    *(_PLACES, 2, 20),
 )
 _FORMS: dict[Kind, _Form] = {
     "contexts": _Form(
         'Write {count} phrases that continue "a photo of a {name}, ..." and fit a {name}. Do not '
         f"repeat the word {{name}}, and name no other main object. {_ABOUT}",
-        *(2, 20),
+        *(_PLACES, 2, 20),
         is_shared=True,
     ),
     "subtypes": _Form(
         'Write {count} subtypes of "{name}": kinds, breeds or models of {name} that look '
         "different from each other. Write the common name of each in the singular, in at most "
         f"{{words}} words. {_LINES}",
-        *(1, 5),
+        *("mountain bike\nroad bike\ntandem\nfolding bike\ncargo bike", 1, 5),
     ),
     "definitions": _Form(
         'Write {count} different definitions of "{name}", each in one sentence of at most {words} '
         "words: which kind of thing it is, and its shape, parts and colours. Do not repeat the "
         f'word {{name}}, as in "a small animal with long ears". {_LINES}',
+        "a vehicle with two thin wheels, a metal frame, a seat and handlebars\n"
+        "a light machine with pedals and a chain that turns the rear wheel\n"
+        "a narrow frame of painted tubes between two spoked wheels",
         *(4, 30),
     ),
 }
@@ -72,8 +102,12 @@ KINDS = tuple(_FORMS)
 _MOST_CHARACTERS = 200
 _PER_REQUEST = 20
 _FRUITLESS = 5
+_TOKENS_PER_WORD = 2
+_EXTRA_LINES = 5
 _MARKER = re.compile(r"\s*(?:[-*\u2022]|\d{1,3}[.)])\s+")
 _PHRASE = re.compile(r"[^\W\d_](?:[\w ,.'\u2019()&/-])*")
+# "I've chosen a cat", "your cat on the couch": comments of a chat, or no words of a caption.
+_SPEAKER = re.compile(r"(?<!\w)(?:i|me|my|you|your|we|us|our)(?!\w)")
 _SENTENCE_END = re.compile(r"\w{3,}\. ")
 
 
@@ -123,9 +157,9 @@ def write_captions(
         fruitless, attempt = 0, 0
         while len(found.texts) < count:
             asked = min(count - len(found.texts), _PER_REQUEST)
-            request = form.request.format(count=asked, name=name, words=form.most)
+            request = _request(form, asked, name, _seed(seed, number, attempt))
             before = len(found.texts)
-            for line in reply(request, _seed(seed, number, attempt)).splitlines():
+            for line in reply(request).splitlines():
                 if len(found.texts) < count:
                     lines.take(found, line)
             attempt += 1
@@ -136,6 +170,17 @@ def write_captions(
         yield found
 
 
+def _request(form: _Form, count: int, name: str, seed: int) -> Request:
+    shown = len(form.example.splitlines())
+    asked = form.request.format(count=shown, name="bicycle", words=form.most)
+    return Request(
+        text=form.request.format(count=count, name=name, words=form.most),
+        example=(asked, form.example),
+        most_tokens=(count + _EXTRA_LINES) * form.most * _TOKENS_PER_WORD,
+        seed=seed,
+    )
+
+
 class _LineFilter:
     """Decides which lines of replies are used."""
 
@@ -143,6 +188,7 @@ class _LineFilter:
         self._form = form
         self._owners, self._names = class_names(recipe)
         self._of_others: set[str] = set()
+        self._example = set(form.example.casefold().splitlines())
 
     def take(self, found: Captions, line: str) -> None:
         """Add a line of a reply, or count why it is not used."""
@@ -173,6 +219,10 @@ class _LineFilter:
             return "name another class" if found.label else "name a class"
         if self._names.fullmatch(folded):
             return "are the class itself"
+        if folded in self._example:
+            return "repeat the example"
+        if _SPEAKER.search(folded):
+            return "speak of the writer or reader"
         if folded in {one.casefold() for one in found.texts}:
             return "repeat an earlier one"
         return "repeat one of another class" if folded in self._of_others else None
