@@ -74,7 +74,7 @@ NOT_RUN = {
     },
     "docs/rounds.md": {
         "data-factory build quickstart/multi-domain": "test_rounds.py adds rounds, in the process",
-        "python docs/measure_rounds.py": "trains 15 models",
+        "python docs/measure_rounds.py": "trains 35 models",
     },
     "docs/view.md": {
         "data-factory view": "serves until it is stopped; test_view.py opens its page",
@@ -86,7 +86,8 @@ NOT_RUN = {
         "data-factory build RECIPE OUT --guidance-interval": "test_inference.py",
         "data-factory build RECIPE OUT --model flux --cache": "the same",
         "python docs/measure_intervals.py": "measures for minutes",
-        "for interval in": "trains nine models",
+        "for interval in": "trains twelve models",
+        "python docs/compare_training.py": "the same",
         "pip install": "the same",
         "data-factory build RECIPE OUT --model flux --offload": "the same",
     },

@@ -158,3 +158,16 @@ def test_results_survive_a_stopped_run(tmp_path: Path) -> None:
     assert load(tmp_path / JSON_NAME) == {"cpu": {"status": "failed"}}
     assert [path.name for path in tmp_path.iterdir()] == [JSON_NAME]
     assert load(tmp_path / "none.json") == {}
+
+
+def test_a_simulated_build_waits_for_its_last_shards() -> None:
+    from benchmarks.simulated import efficiency
+
+    # Alone, the slow rank loses its start and the time of taking shards.
+    alone = efficiency(100, 1, 10, taking_s=2, seed=0)
+    assert 300 / (300 + 20 + 40) <= alone <= 300 / (300 + 20 + 10)
+    # As many shards as ranks: all wait for the slow one, three times as long as the work.
+    assert 0.3 < efficiency(100_000, 100, 1_000, taking_s=0, seed=0) < 0.35
+    assert efficiency(100_000, 100, 10, taking_s=0, seed=0) > 0.9
+    # One rank at a time takes a shard: 10,000 of them last 10,000 s.
+    assert efficiency(100_000, 100, 10, taking_s=1, seed=0) < 0.11

@@ -53,6 +53,7 @@ GOALS = {
         Goal("check", 0.5, "at most"),
     ),
     "overhead": (
+        Goal("marginal speed in 2 processes", 8_000),
         Goal("start, and the smaller number of images", 2, "at most"),
         Goal("peak memory", 400, "at most"),
     ),

@@ -30,7 +30,7 @@ _WHERE = {
     "bench-gpu": "No CUDA device was available; run `make bench-gpu` on a machine with one.",
 }
 _COLUMNS = "| measured | unit | data-factory | alternative | its figure | ratio | note |"
-_LIMITS = ("bare passes", "hash, read, decode")
+_LIMITS = ("bare passes", "hash, read, decode", "model alone")
 """Alternatives that do only what cannot be left out."""
 _RULE = "|---|---|---:|---|---:|---:|---|"
 
@@ -109,8 +109,8 @@ def _million(found: Mapping[str, Any] | None) -> Iterator[str]:
     yield "## The cost of a million 512 px images\n"
     yield (
         "Stable Diffusion 1.4, 40 DDIM steps with guidance, images/s of a build as above. Hours on "
-        "several GPUs are the hours on one divided by their number, since processes share only a "
-        "counter of shards; only the speed of one GPU is measured.\n"
+        "several GPUs are the hours on one divided by their number, without the time for which "
+        "they wait at the end (see above); only the speed of one GPU is measured.\n"
     )
     rate = _rate(found)
     name = found["machine"]["GPU"] if found and rate is not None else "GPU"
