@@ -42,8 +42,13 @@ ROWS: dict[str, tuple[By, Quota] | None] = {
     "all candidates": None,
 }
 """Rows of the table, with criterion and quota of those that a classifier chooses."""
-EQUAL = {f"{row}, quota by deficit": row for row in ("highest entropy", "margin closest to 0")}
-"""The rows with quotas, and those with equal numbers that they are compared with as well."""
+OTHERS = {
+    "highest entropy, quota by deficit": "highest entropy",
+    "margin closest to 0": "highest entropy",
+    "margin closest to 0, quota by deficit": "margin closest to 0",
+    "all candidates": "margin closest to 0",
+}
+"""Rows that are also compared with another one than random candidates."""
 COMPARED = "compared.parquet"
 _MIXING = 1 << 32
 
@@ -73,7 +78,7 @@ def main() -> None:
         }
         sys.stdout.write(tables({args.model: runs}, baseline=RANDOM) + "\n")
         sys.stdout.flush()
-    sys.stdout.write(tables({args.model: runs}, baseline=EQUAL))
+    sys.stdout.write(tables({args.model: runs}, baseline=OTHERS))
 
 
 def _open(args: argparse.Namespace) -> Any:
