@@ -43,7 +43,13 @@ class Goal:
         return f"{goal}: {'reached' if met else '**missed**'} ({spread.median:{digits}})"
 
 
+_SD14 = "Stable Diffusion 1.4, 512 px"
 GOALS = {
+    "gpu": (
+        Goal(f"{_SD14}: build", 7),
+        Goal(f"{_SD14}: build", 4, other="stock pipeline, one image per call"),
+        Goal(f"{_SD14}: time between batches", 3, "at most"),
+    ),
     "cpu": (
         Goal("build", 8, other="one image per call, float32"),
         Goal("build", 1, other="batches of 32, bfloat16"),
