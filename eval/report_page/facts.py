@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eval.report_page import text
-from eval.report_page.commands import commands, lacks_overrides
+from eval.report_page.commands import commands, has_stretches, lacks_overrides
 from eval.report_page.dataset import Dataset
 from eval.report_page.runs import Run, Runs
 from eval.sampling import quantity_text
@@ -54,6 +54,7 @@ class Facts:
     scoring_versions: dict[str, str]
     commands: list[tuple[str, list[str]]]
     lacks_overrides: bool
+    has_stretches: bool
 
 
 def facts(dataset: Dataset, runs: Runs, *, order: Sequence[str], own_command: str) -> Facts:
@@ -71,6 +72,7 @@ def facts(dataset: Dataset, runs: Runs, *, order: Sequence[str], own_command: st
         scoring_versions=scoring,
         commands=commands(dataset, runs, order, own_command),
         lacks_overrides=lacks_overrides(runs),
+        has_stretches=has_stretches(runs),
     )
 
 
