@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 
 from factory.common.image_arrays import ImageArray
+from factory.common.local_paths import COSTS
 from factory.planner.plan import ImageSpec
 from factory.recipe.library import load_recipe
 from factory.recipe.resolved import ResolvedRecipe
@@ -68,12 +69,12 @@ class FakeRenderer:
 def tree(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of every file under a folder, by relative path.
 
-    Generations are excluded: their numbers depend on the dataset's history.
+    Generations and costs are excluded: they depend on the dataset's history, and on time.
     """
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and FOLDER not in path.relative_to(folder).parts
+        if path.is_file() and not {FOLDER, COSTS} & set(path.relative_to(folder).parts)
     }
 
 

@@ -22,6 +22,7 @@ from build_parts import SETTINGS, FakeRenderer
 
 from factory.builder.build import BuildOptions, build
 from factory.common import storage
+from factory.common.local_paths import COSTS
 from factory.common.storage import open_path
 from factory.recipe.library import load_recipe
 from factory.shards.generations import FOLDER
@@ -185,6 +186,6 @@ def strays(out: Path) -> list[str]:
     return [
         path.relative_to(out).as_posix()
         for path in out.rglob("*")
-        if (path.name.startswith(".") and path.name != FOLDER)
+        if (path.name.startswith(".") and path.name not in (FOLDER, COSTS))
         or (path.is_dir() and not any(path.iterdir()))
     ]

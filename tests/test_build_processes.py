@@ -26,6 +26,7 @@ from build_parts import recipe, shard, tree
 from fault_parts import generate
 from quick_python import python
 
+from eval.report_page.generation import read_generation
 from factory.builder import processes
 from factory.builder.launcher import _pass_on, end_with_launcher
 from factory.builder.processes import Choice, check_devices, choose_processes
@@ -178,7 +179,12 @@ def test_a_signal_ends_all_processes_of_a_build(
     kept = re.fullmatch(r"(\d+) of 150 images are finished and kept", errors.splitlines()[-2])
     assert kept and int(kept[1]) >= 16
     assert not [path for path in out.rglob(".*") if path.is_file()]
+    # Each process that has generated images has recorded them, and its time.
+    generated = read_generation(out)
+    assert 1 <= generated.processes <= len(ranks)
+    assert generated.images == {"tiny": int(kept[1])}
     assert resume(recipe_file, out) == undisturbed
+    assert read_generation(out).images == {"tiny": 150}
 
 
 @pytest.mark.slow

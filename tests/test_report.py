@@ -513,7 +513,7 @@ def test_a_command_of_an_earlier_run_has_its_epochs(report: Report) -> None:
     earlier = [run for run in report.runs.scored if run.scores.training is not None]
     assert all("overrides" not in (run.scores.training or {}) for run in earlier)
     assert report.facts.lacks_overrides
-    assert "did not record these values" in render(report)
+    assert "did not record the values given" in render(report)
 
 
 def test_sections_without_data_name_a_command(out: Path) -> None:

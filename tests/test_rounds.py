@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,7 +21,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tiny_models
 from build_parts import LABELS, SETTINGS, FakeRenderer, combination, recipe, tree
+from quick_python import python
 from scipy.special import softmax
 from test_eval_score import write_run
 
@@ -41,7 +46,9 @@ from factory.recipe.library import load_recipe, load_recipes
 from factory.recipe.lint import lint
 from factory.shards.directory import stored_recipe
 from factory.shards.manifest import read_manifest
+from factory.shards.settings import BuildSettings
 
+ROOT = Path(__file__).parent.parent
 WANTED = Wanted(candidates=6, keep=2)
 
 
@@ -467,7 +474,8 @@ def test_the_command_asks_a_run_and_reports_the_cost(
     assert ended.value.code == 130
     (shown,) = capsys.readouterr().err.splitlines()
     assert shown == (
-        "stopped by Ctrl-C (SIGINT); 15 of 15 images are finished and kept; continue with: "
+        "stopped by Ctrl-C (SIGINT); 0 of 18 images of base-candidates-1 are finished and kept; "
+        "continue with: "
         f"{command(shlex.join(line))}"
     )
     main([*words, "--json", "--processes", "2"])
@@ -513,3 +521,38 @@ def image_of(row: dict[str, Any]) -> Any:
     from factory.gates.base import image_of as opened
 
     return opened(row)
+
+
+@pytest.mark.slow
+def test_a_command_stopped_by_a_signal_counts_the_candidates_and_is_resumed(tmp_path: Path) -> None:
+    model = tiny_models.save_stable_diffusion(tmp_path / "sd")
+    file, out = tmp_path / "tiny.yaml", tmp_path / "out"
+    file.write_text(
+        "classes: [cat, dog, ship]\nimages_per_class: 4\nprompt: a {class}\n"
+        f"sampling: {{num_inference_steps: 2}}\nmodel: {{id: {model}}}\noutput: {{size: 8}}\n"
+    )
+    settings = BuildSettings(batch_size=4, shard_size=8)
+    build([load_recipe(file)], out, settings=settings, show_progress=False)
+    run = write_run(tmp_path / "run", names=LABELS)
+    words = ["grow", str(out), "--judge", str(run), "--candidates", "40", "--keep", "2"]
+    words += ["--processes", "1", "--allow-local-model", "--quiet"]
+    start = [python(), "-m", "factory.command_line"]
+    where: dict[str, Any] = {"cwd": ROOT, "text": True, "stderr": subprocess.PIPE}
+    with subprocess.Popen([*start, *words], stdout=subprocess.PIPE, **where) as process:
+        while process.poll() is None and not list(out.glob("data/tiny-candidates-1/train-*")):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate()
+    assert process.returncode == 143, errors
+    last = errors.splitlines()[-1]
+    found = re.fullmatch(
+        r"stopped by SIGTERM; (\d+) of 120 images of tiny-candidates-1 are finished and kept; "
+        r"continue with: (.*)",
+        last,
+    )
+    assert found and 8 <= int(found[1]) < 120, errors
+    assert shlex.split(found[2])[-len(words) :] == words
+    assert errors.count("are finished and kept") == 1
+    again = subprocess.run([*start, *words], stdout=subprocess.PIPE, check=False, **where)
+    assert again.returncode == 0, again.stderr
+    assert "and 6 of 120 candidates" in again.stdout

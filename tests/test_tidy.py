@@ -367,6 +367,7 @@ def test_a_generation_that_is_a_broken_link_ends_at_once(tmp_path: Path) -> None
         ".working",
         ".working/base",
         ".generations",
+        ".costs",
         "data",
         "data/base",
         "recipes",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import random
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from factory.builder.build import BuildReport, build
 from factory.builder.markers import Markers, list_markers
 from factory.cli.main import main
 from factory.common.errors import Failure, UserError
-from factory.common.local_paths import WORKING
+from factory.common.local_paths import COSTS, WORKING
 from factory.common.storage import open_path, write_bytes
 from factory.inspection.verify import verify_set
 from factory.recipe.library import load_recipe
@@ -81,7 +82,7 @@ def remote_tree(url: str) -> dict[str, str]:
     return {
         name.removeprefix(root).lstrip("/"): hashlib.sha256(fs.cat_file(name)).hexdigest()
         for name in sorted(fs.find(root))
-        if FOLDER not in name.split("/")
+        if not {FOLDER, COSTS} & set(name.split("/"))
     }
 
 
@@ -94,6 +95,11 @@ def test_a_dataset_at_a_url_has_the_bytes_of_a_local_one(place: str, tmp_path: P
     generate([share, both], tmp_path / "local")
     assert remote_tree(place) == tree(tmp_path / "local")
     assert report.generated == 15 + 15 + 12
+    (record,) = (open_path(place) / COSTS).iterdir()
+    images = {
+        name: one["images"] for name, one in json.loads(record.read_text())["configs"].items()
+    }
+    assert images == {"base": 15, "word": 15}
     manifest = read_manifest(open_path(place))
     assert manifest is not None
     assert manifest.in_order() == ["base", "word", "both", "share"]

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from eval.report_page import text
-from eval.report_page.commands import commands, lacks_overrides
+from eval.report_page.commands import commands, has_stretches, lacks_overrides
 from eval.report_page.dataset import Dataset
+from eval.report_page.generation import Generation, read_generation
 from eval.report_page.runs import Run, Runs
 from eval.sampling import quantity_text
 
@@ -29,6 +30,7 @@ class ConfigFacts:
     scheduler: str
     size: str
     fingerprint: str
+    is_generated: bool
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,14 @@ class Facts:
     """Everything that is needed to repeat the results."""
 
     configs: list[ConfigFacts]
+    generation: Generation
     training: list[TrainingCost]
     settings: dict[str, str]
     versions: list[dict[str, str]]
     scoring_versions: dict[str, str]
     commands: list[tuple[str, list[str]]]
     lacks_overrides: bool
+    has_stretches: bool
 
 
 def facts(dataset: Dataset, runs: Runs, *, order: Sequence[str], own_command: str) -> Facts:
@@ -65,12 +69,14 @@ def facts(dataset: Dataset, runs: Runs, *, order: Sequence[str], own_command: st
         scoring |= run.scores.versions
     return Facts(
         configs=[_config(dataset, name) for name in dataset.names],
+        generation=read_generation(dataset.out),
         training=_training(runs, order),
         settings={key: text.value(one) for key, one in settings.items() if one not in ("", None)},
         versions=manifest.versions,
         scoring_versions=scoring,
         commands=commands(dataset, runs, order, own_command),
         lacks_overrides=lacks_overrides(runs),
+        has_stretches=has_stretches(runs),
     )
 
 
@@ -95,6 +101,7 @@ def _config(dataset: Dataset, name: str) -> ConfigFacts:
         scheduler=text.name(sampling.get("scheduler", "") or ""),
         size=f"{size[0]} \N{MULTIPLICATION SIGN} {size[1]}" if all(size) else "",
         fingerprint=text.name(entry.fingerprint),
+        is_generated=entry.kind == "set",
     )
 
 

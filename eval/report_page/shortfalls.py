@@ -39,6 +39,7 @@ def shortfalls(
     """Return all facts, those about the images first."""
     return [
         *_images(dataset, facts),
+        *_times(facts),
         *_gates(dataset, found),
         *_scores(runs),
         *_labels(runs),
@@ -73,6 +74,30 @@ def _images(dataset: Dataset, facts: Facts) -> Iterator[Shortfall]:
                 "Images",
                 f"{count(one.again, 'image')} of {name} came out flawed and were generated again.",
             )
+
+
+def _times(facts: Facts) -> Iterator[Shortfall]:
+    """Yield what is unknown about the time of generation."""
+    known = facts.generation
+    if not known.processes:
+        yield Shortfall(
+            "Cost",
+            "The time of generation is unknown: builds record it in the dataset's directory, and "
+            "it is not published. Write the report where the images were generated, with this "
+            "version or a later one.",
+        )
+        return
+    for one in facts.configs:
+        there = known.images.get(one.name, 0)
+        if one.is_generated and there < one.rows:
+            yield Shortfall(
+                "Cost",
+                f"The time of generation is known of {there:,} of {count(one.rows, 'image')} of "
+                f"{text.name(one.name)}: processes that were killed, and earlier versions, record "
+                "none.",
+            )
+    if known.unread:
+        yield Shortfall("Cost", f"{count(known.unread, 'record')} of a process cannot be read.")
 
 
 def _gates(dataset: Dataset, found: Sequence[Duplicates]) -> Iterator[Shortfall]:

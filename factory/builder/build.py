@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from factory.builder.auto_batch import batch_size_of
+from factory.builder.costs import Costs
 from factory.builder.jobs import Job, adopt_counts, make_jobs, require_same_as_begun
 from factory.builder.markers import Markers, remove_empty_folders
 from factory.builder.prepare import judge, look_at, prepare
@@ -88,6 +89,7 @@ def build(
     wanted, how = settings or BuildSettings(), options or BuildOptions()
     jobs = make_jobs([*recipes] if isinstance(recipes, Sequence) else [recipes])
     place = open_path(out)
+    costs = Costs()
     with stopping_on_signals(), answering(place):
         ranks = Ranks(device=wanted.device)
         renderers = Renderers(
@@ -98,6 +100,8 @@ def build(
         )
         with ranks.announcing_failure(), ExitStack() as stack:
             require_offload(wanted.offload, ranks.device)
+            # Also if the build fails or is stopped.
+            stack.callback(costs.write, place, ranks.device)
             start, generation = _prepare(place, jobs, ranks, wanted, how, renderers)
             manifest = generation.written
             require_same_as_begun(jobs, manifest)
@@ -115,6 +119,7 @@ def build(
                 ranks,
                 Markers(place),
                 renderers,
+                costs,
                 show_progress=show_progress and how.show_progress,
             )
             return rank.run(how.part)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from factory.builder.costs import Costs
 from factory.builder.jobs import Job
 from factory.builder.partial_shards import PartialShards, Unfinished
 from factory.builder.ranks import Ranks
@@ -39,6 +40,7 @@ class RowMaker:
         partial: Finished images of unfinished shards.
         ranks: Their store counts kept images.
         renderers: Provide the renderer of each recipe.
+        costs: Count the generated images and their time.
         show: Called after each batch with the number of images it added.
         file_of: Returns the file of a finished shard, by config and number.
         made: Twins' rows in partial shards of this launch, by config and first image.
@@ -50,6 +52,7 @@ class RowMaker:
     partial: PartialShards
     ranks: Ranks
     renderers: Renderers
+    costs: Costs
     show: Callable[[int], None]
     file_of: Callable[[str, int], str]
     made: Counter[tuple[str, int]] = field(default_factory=Counter)
@@ -148,8 +151,13 @@ class RowMaker:
         into: GrowingRows,
         generated: Callable[[int], None],
     ) -> None:
+        def counted(count: int) -> None:
+            self.costs.add(job.name, count)
+            generated(count)
+
         renderer = self.renderers.get(job.recipe, self.settings.inference)
-        with rendering_threads(renderer, self.settings.threads):
+        # A twin's images may be made within the time of another config.
+        with rendering_threads(renderer, self.settings.threads), self.costs.timed(job.name):
             generate_rows(
                 job,
                 images,
@@ -157,7 +165,7 @@ class RowMaker:
                 renderer=renderer,
                 settings=self.settings,
                 into=into,
-                generated=generated,
+                generated=counted,
             )
 
     def _save(self, job: Job, part: range, rows: ShardRows) -> None:

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from factory.builder.costs import Costs
 from factory.builder.jobs import Job
 from factory.builder.partial_shards import PartialShards
 from factory.builder.ranks import Ranks
@@ -34,6 +35,7 @@ class ShardMaker:
         start: The files that existed when the launch began.
         ranks: Their store counts generated, kept and regenerated images.
         renderers: Provide the renderer of each recipe.
+        costs: Count the images and the time of this process.
         show: Called after each batch with the number of images it added.
         file_of: Returns the file of a finished shard, by config and number.
     """
@@ -44,6 +46,7 @@ class ShardMaker:
     start: Start
     ranks: Ranks
     renderers: Renderers
+    costs: Costs
     show: Callable[[int], None]
     file_of: Callable[[str, int], str]
 
@@ -66,6 +69,7 @@ class ShardMaker:
             self._partial,
             self.ranks,
             self.renderers,
+            self.costs,
             self.show,
             self.file_of,
         )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from factory.builder.costs import Costs
 from factory.builder.finish import finish
 from factory.builder.jobs import Job
 from factory.builder.markers import Markers, left_over_markers
@@ -40,6 +41,7 @@ class RankOfBuild:
         ranks: The ranks of this launch.
         markers: Markers of the dataset.
         renderers: Provide the renderer of each recipe.
+        costs: Count the images and the time of this process.
         show_progress: Whether the lead shows a progress bar.
     """
 
@@ -50,6 +52,7 @@ class RankOfBuild:
     ranks: Ranks
     markers: Markers
     renderers: Renderers
+    costs: Costs
     show_progress: bool
 
     def __post_init__(self) -> None:
@@ -72,6 +75,7 @@ class RankOfBuild:
             self.start,
             self.ranks,
             self.renderers,
+            self.costs,
             show=self._show,
             file_of=self._file_of,
         )

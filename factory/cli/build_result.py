@@ -42,16 +42,23 @@ def kept_reported(out: str | None) -> Iterator[None]:
         raise
 
 
-def kept(out: str) -> str:
-    """Return how many images of a dataset are finished, those of unfinished shards included."""
+def kept(out: str, config: str = "", *, planned: int | None = None) -> str:
+    """Return how many images of a dataset are finished, those of unfinished shards included.
+
+    Args:
+        out: Dataset directory or URL.
+        config: Count this config alone, which may not be begun.
+        planned: Number of images in all; default: as the dataset says.
+    """
     from factory.inspection.status import status
 
-    own = [one for one in status(out).configs if one.kind == "set"]
+    own = [one for one in status(out).configs if one.kind == "set" and config in ("", one.name)]
     finished = sum(one.images_done + one.images_kept for one in own)
-    planned = sum(one.images for one in own)
+    total = sum(one.images for one in own) if planned is None else planned
     # Other processes of a launch may still be writing theirs.
     least = "at least " if launcher() else ""
-    return f"{least}{finished:,} of {plural(planned, 'image')} are finished and kept"
+    of = f" of {config}" if config else ""
+    return f"{least}{finished:,} of {plural(total, 'image')}{of} are finished and kept"
 
 
 def plain(report: BuildReport, out: str) -> dict[str, object]:

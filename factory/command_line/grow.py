@@ -87,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Generate candidates, judge them, build the round, and print its cost."""
-    with stopping_on_signals(), _naming_itself(args.out):
+    with stopping_on_signals(), _naming_itself(args):
         done = _add_round(args)
     if args.json:
         console.write_json(asdict(done))
@@ -116,16 +116,26 @@ def _add_round(args: argparse.Namespace) -> Round:
 
 
 @contextmanager
-def _naming_itself(out: Path) -> Iterator[None]:
-    """Name in the message of a stopped command what is kept, and the command that continues."""
+def _naming_itself(args: argparse.Namespace) -> Iterator[None]:
+    """Name in a stopped command's message the candidates kept, and the command that continues."""
     try:
         yield
     except Stopped as stop:
         # The terminal may be closed, and the candidates not begun.
         with suppress(OSError, FactoryError):
-            stop.args = (f"{stop}; {kept(str(out))}",)
+            stop.args = (f"{stop}; {_kept_candidates(args)}",)
         stop.remedy = f"continue with: {command(shlex.join(sys.argv[1:]))}"
         raise
+
+
+def _kept_candidates(args: argparse.Namespace) -> str:
+    """Return how many candidates of the round are finished."""
+    from factory.gates.rounds import candidates_of
+    from factory.shards.directory import require_set
+
+    manifest = require_set(args.out)
+    name = candidates_of(args.out, args.config or _only_config(args.out, manifest))
+    return kept(str(args.out), name, planned=args.candidates * len(manifest.labels))
 
 
 def _only_config(out: Path, manifest: Manifest) -> str:

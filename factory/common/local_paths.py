@@ -10,7 +10,9 @@ from factory.common.storage import entries
 GENERATIONS, STAGES, WORKING = ".generations", ".gating", ".working"
 OLD_CLAIMS = ".claims"
 """Temporary files of builds of earlier versions."""
-_HIDDEN = (GENERATIONS, STAGES, WORKING, OLD_CLAIMS)
+COSTS = ".costs"
+"""What each process of a build generated, and how long it took."""
+_HIDDEN = (GENERATIONS, STAGES, WORKING, OLD_CLAIMS, COSTS)
 _FOLDERS = (*_HIDDEN, "data", "recipes", "card")
 _FILES = ("README.md", "manifest.json", "report.html", "rounds.json", "scores.json", "marks.csv")
 _SNAPSHOT = re.compile(

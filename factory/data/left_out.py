@@ -40,6 +40,11 @@ def refuse_lost(left_out: Mapping[str, int], *, shown: str) -> None:
             )
 
 
+def needs_skipping(left_out: Mapping[str, Any]) -> bool:
+    """Return whether a dataset with these counts is read with `--skip-unreadable` only."""
+    return any(one in NOT_READ or any(part in one for part in _REMEDIES) for one in left_out)
+
+
 def images_lost(left_out: Mapping[str, int]) -> dict[str, int]:
     """Return the counts of files that may hold images: unsupported, in no row or in no split."""
     return {

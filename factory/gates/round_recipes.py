@@ -34,6 +34,11 @@ def number_of(out: Path, grown: ResolvedRecipe) -> int:
     )
 
 
+def candidates_name(grown: ResolvedRecipe, number: int) -> str:
+    """Return the name of the config with the candidates of a round."""
+    return f"{root_of(grown).name}-candidates-{number}"
+
+
 class RoundRecipes:
     """Recipe files of a round: the config to grow, with its members, and the new ones."""
 
@@ -57,7 +62,7 @@ class RoundRecipes:
             UserError: The name is too long for a config.
         """
         root = root_of(self._grown)
-        name = f"{root.name}-candidates-{number}"
+        name = candidates_name(self._grown, number)
         if not CONFIG_NAME.fullmatch(name):
             raise UserError(f"{name}: is too long for a config; give {root.name} a shorter `name`")
         values = plain_recipe(root) | {

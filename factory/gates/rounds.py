@@ -27,7 +27,7 @@ from factory.gates.choice import (
 )
 from factory.gates.judge import Judge
 from factory.gates.round_costs import RoundCosts
-from factory.gates.round_recipes import RoundRecipes, number_of, root_of
+from factory.gates.round_recipes import RoundRecipes, candidates_name, number_of, root_of
 from factory.gates.run import run_gates
 from factory.recipe.resolved import ResolvedRecipe
 from factory.shards.directory import require_config, require_set, stored_recipe
@@ -126,6 +126,16 @@ def add_round(
     )
     costs.finish(asdict(done))
     return done
+
+
+def candidates_of(out: Path, config: str) -> str:
+    """Return the name of the config with the candidates of the next round of a config.
+
+    Raises:
+        UserError: The config is a combination that is no round, or its recipe cannot be read.
+    """
+    grown = stored_recipe(out, config)
+    return candidates_name(grown, number_of(out, grown))
 
 
 def _begin(out: Path, config: str, wanted: Wanted) -> tuple[Manifest, ResolvedRecipe, int]:
