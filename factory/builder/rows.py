@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from factory.builder.jobs import Job
 from factory.common.errors import Failure
-from factory.renderer.flaws import flaws
+from factory.renderer.flaws import flaw
 from factory.renderer.out_of_memory import suggesting_batch_size
 from factory.shards.manifest import FailedImage
 from factory.shards.parquet import Row, Shard, encode_image
@@ -143,8 +143,8 @@ def _generate_batch(
         batch = [spec.again(attempt) if attempt else spec for spec in wanted.values()]
         with suggesting_batch_size(batch, renderer=renderer, batch_size=settings.batch_size):
             images = renderer.render(batch, batch_size=settings.batch_size)
-        for place, spec, pixels, found in zip(wanted, batch, images, flaws(images), strict=True):
-            tries[place] = _Try(spec, pixels, found)
+        for place, spec, pixels in zip(wanted, batch, images, strict=True):
+            tries[place] = _Try(spec, pixels, flaw(pixels))
         wanted = {place: spec for place, spec in wanted.items() if tries[place].flaw}
         if not wanted:
             break
