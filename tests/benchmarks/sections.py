@@ -73,7 +73,10 @@ SECTIONS = {
         "Building without generation",
         "A build in one process whose renderer returns ready 32 x 32 images: planning, checks, "
         "PNG, Parquet, manifest and card. The alternative is a plain loop: prompts by f-string, "
-        "PNG by Pillow, `Dataset.from_dict(...).to_parquet` for every 512 rows.",
+        "PNG by Pillow, `Dataset.from_dict(...).to_parquet` for every 512 rows. *Compression "
+        "alone* is the limit: Pillow's encoder for the same images in as many processes. The "
+        "profile is the marginal CPU time of each phase in all threads, without the phases that it "
+        "calls (`tests/benchmarks/profiles.py`).",
         "overhead",
         tried=(
             "a faster PNG encoder: of 177 CPU µs for an image, 152 are Pillow's compression, and "
@@ -86,7 +89,8 @@ SECTIONS = {
     "reading": Section(
         "Planning, checking and opening",
         "Rows of a plan of 10^8 images, `verify`, and datasets of many shards (names of one file, "
-        "so that the disk does not count).",
+        "so that the disk does not count). The profile of `verify` is the marginal CPU time of "
+        "each phase.",
         "reading",
     ),
     "train": Section(
