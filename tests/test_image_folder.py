@@ -199,7 +199,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "HEIC only": (
         lambda one: write(one, "cat/a.heic"),
-        r"1 of 1 image are in unsupported formats \(1 \.heic; .*convert them to JPEG or PNG, or "
+        r"1 of 1 image is in an unsupported format \(1 \.heic; .*convert them to JPEG or PNG, or "
         r'install the decoder of HEIC: pip install "data-factory\[heic\]"$',
     ),
     "a stray image": (

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from factory.common.errors import Fault, UserError
 from factory.common.image_bytes import INSTALL_HEIC, reads_heic
 from factory.common.local_paths import is_inside
-from factory.common.text import plural
+from factory.common.text import agree, plural
 from factory.data.image_classes import class_depth, is_split
 from factory.data.row_counts import shortened
 
@@ -97,7 +97,8 @@ class ImageFolder:
         total = _images(len(self.images) + len(self.not_read))
         suffixes = Counter(path.suffix.lower() for path in refused)
         raise UserError(
-            f"{shown}: {len(refused):,} of {total} are in unsupported formats "
+            f"{shown}: {len(refused):,} of {total} "
+            f"{agree(len(refused), 'is in an unsupported format', 'are in unsupported formats')} "
             f"({_counted(suffixes)}; the first is {refused[0]}); convert them to JPEG or PNG"
             + (", or skip them with --skip-unreadable" if self.images else "")
             + (f", or {_WITH_HEIC}" if HEIC & suffixes.keys() else "")
