@@ -377,7 +377,7 @@ def test_an_offload_needs_an_accelerator(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--offload group .* this machine computes on cpu; remove"):
         build(recipe(tmp_path, "base"), tmp_path / "out", settings=settings)
     assert not (tmp_path / "out").exists()
-    with pytest.raises(UserError, match="offload is disk; choose group, model, sequential"):
+    with pytest.raises(UserError, match="offload disk: expected group, model or sequential"):
         require_offload("disk", "cuda")
 
 

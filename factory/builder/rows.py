@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from factory.builder.jobs import Job
 from factory.common.errors import Failure
+from factory.common.text import plural
 from factory.renderer.flaws import flaw
 from factory.renderer.out_of_memory import suggesting_batch_size
 from factory.shards.manifest import FailedImage
@@ -236,6 +237,6 @@ def refuse_nothing(job: Job, found: ShardRows) -> None:
         first, last = found.failed[0], found.failed[-1]
         raise Failure(
             f"{job.name}: all images from {first.index} to {last.index} failed after "
-            f"{first.attempts} attempts each ({first.reason}); "
+            f"{plural(first.attempts, 'attempt')} each ({first.reason}); "
             "try --dtype float32, or another scheduler"
         )

@@ -13,6 +13,7 @@ from typing import Any
 from factory.common import console
 from factory.common.errors import UserError
 from factory.common.imports import without_garbage_collection
+from factory.common.text import expected_word
 from factory.models.inference import Cache, GuidanceInterval, InferenceSettings, known_quantization
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -147,10 +148,11 @@ def _require_valid(wanted: BuildSettings) -> None:
     for name in ("batch_size", "shard_size", "threads", "attempts"):
         value = getattr(wanted, name)
         if value is not None and value < 1:
-            raise UserError(f"{name} is {value}; give 1 or more")
+            raise UserError(f"{name} {value}: expected 1 or more")
     for name, known in (("dtype", DTYPES), ("device", DEVICES)):
-        if getattr(wanted, name) not in ("auto", *known):
-            raise UserError(f"{name} is {getattr(wanted, name)}; choose auto, {', '.join(known)}")
+        value = getattr(wanted, name)
+        if value not in ("auto", *known):
+            raise UserError(f"{name} {value}: {expected_word(str(value), ('auto', *known))}")
 
 
 def _require_same(wanted: BuildSettings, recorded: FixedSettings, *, device: str, out: str) -> None:
