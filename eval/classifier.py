@@ -114,7 +114,7 @@ class Classifier:
             Failure: A batch does not fit into memory.
         """
         if top_k < 1:
-            raise UserError(f"top_k {top_k}: must be 1 or more")
+            raise UserError(f"top_k {top_k}: expected 1 or more")
         size = batch_size or max(1, min(BATCH_SIZE, len(photos)))
         answers: list[Answer] = []
         faults: list[tuple[Photo, UnreadableImage]] = []

@@ -1,6 +1,7 @@
 """Sample the images that `eval gap` compares."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from eval.labels import LabelMatch, match_real
 from eval.real import RealImages
 from eval.score import references_of
 from factory.common.errors import UserError
+from factory.common.text import some
 from factory.data.label_map import LabelMap
 
 Labels = NDArray[np.int64]
@@ -96,12 +98,32 @@ def _sample(
     joined = {name: np.concatenate(part) for name, part in parts.items()}
     found = len(joined["labels"])
     if found < FEWEST:
-        raise UserError(
-            f"too few images: {found} real and {found} synthetic images of the same classes can be "
-            f"compared (half of the real ones are reserved for the baseline), {FEWEST} are "
-            "needed; add images, or raise --images"
-        )
+        sizes = {
+            match.names[place]: (
+                int((references == place).sum()),
+                int((synthetic.labels == match.model_indices[place]).sum()),
+            )
+            for place in known
+        }
+        raise UserError(_too_few(sizes, found, images=images))
     return Sample(joined["real"], joined["other"], joined["synthetic"], joined["labels"], match)
+
+
+def _too_few(sizes: Mapping[str, tuple[int, int]], found: int, *, images: int) -> str:
+    """Return which classes lack images, of how many real and synthetic ones each has."""
+    needed = math.ceil(FEWEST / len(sizes))
+    if images < needed * len(sizes):
+        return f"--images {images}: expected {needed * len(sizes)} or more"
+    short = [
+        f"{name} has {real:,} real and {made:,} synthetic"
+        for name, (real, made) in sizes.items()
+        if real < 2 * needed or made < needed
+    ]
+    return (
+        f"too few images: {found} of each side can be compared, {FEWEST} are needed; give every "
+        f"class {2 * needed} real images, half of them for the baseline, and {needed} synthetic "
+        f"ones ({some(short)})"
+    )
 
 
 def _like(

@@ -208,7 +208,7 @@ class _Finder:
         self.found.faults += inside.faults
         self.found.left_out.update(inside.others)
         if not images and not inside.faults:
-            self.found.faults.append(Fault("contains no images", file=name))
+            self.found.faults.append(Fault(inside.without_images(), file=name))
 
     def _add_matches(self, name: str, pattern: Path) -> None:
         """Add the files that match a pattern, like the content of the folder that it names."""

@@ -6,7 +6,10 @@ from eval.scoring_mode import STANDARD
 from factory.common.console import log
 from factory.common.text import plural
 from factory.data.pixels import Fit
-from factory.data.row_counts import count_warnings, counts_line
+from factory.data.row_counts import FEW, count_warnings, counts_line
+
+_FEW = 100
+"""With as many images, the interval is 19 points wide where half of the answers are right."""
 
 
 def describe(scores: Scores) -> str:
@@ -44,6 +47,18 @@ def note_counts(real: RealImages) -> None:
     log(counts_line(real.opened.shown, real.class_counts, real.opened.left_out))
     for warning in count_warnings(real.class_counts):
         log(f"warning: {warning}")
+
+
+def note_few(scores: Scores) -> None:
+    """Log how wide the interval of the accuracy is, if there are few images."""
+    metrics, found = scores.metrics, scores.real.num_images
+    if found < _FEW or found < FEW * scores.labels.num_real:
+        log(
+            f"warning: with {plural(found, 'image')} of "
+            f"{plural(scores.labels.num_real, 'class', 'classes')}, the 95 % interval of top-1 is "
+            f"{100 * metrics.top1_low:.0f} to {100 * metrics.top1_high:.0f} %; more images make it "
+            "narrower"
+        )
 
 
 def note_fit(model: str, preprocessing: Preprocessing, given: Fit | None) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from benchmarks import page
 from benchmarks.__main__ import JSON_NAME, PAGE_NAME, main, measured
 from benchmarks.goals import Goal
 from benchmarks.gpu_models import FULL
+from benchmarks.profiles import REST, profiled
 from benchmarks.results import load, save
 from benchmarks.sections import SECTIONS, Section
 from benchmarks.timing import Figure, Scale, Spread, compared, in_turn, line_through
@@ -171,3 +174,28 @@ def test_a_simulated_build_waits_for_its_last_shards() -> None:
     assert efficiency(100_000, 100, 10, taking_s=0, seed=0) > 0.9
     # One rank at a time takes a shard: 10,000 of them last 10,000 s.
     assert efficiency(100_000, 100, 10, taking_s=1, seed=0) < 0.11
+
+
+class _Work:
+    """Three functions of two phases, one of them in another thread."""
+
+    @classmethod
+    def outer(cls) -> str:
+        with ThreadPoolExecutor(1) as pool:
+            return cls.inner() + pool.submit(cls.inner).result()
+
+    @staticmethod
+    def inner() -> str:
+        return "done"
+
+
+def test_a_phase_of_a_profile_leaves_out_the_phases_it_calls() -> None:
+    ticks = count()
+    phases = {"outer": [f"{__name__}:_Work.outer"], "inner": [f"{__name__}:_Work.inner"]}
+    before = dict(vars(_Work))
+    found = profiled(lambda: _Work.outer(), phases, clock=lambda: float(next(ticks)))
+    assert [*found] == ["outer", "inner", REST]
+    # The clock is read six times: at both ends of the outer call, and of each inner one. What runs
+    # in another thread is not part of the outer call's time.
+    assert (found["outer"], found["inner"]) == (5 - 1, 1 + 1)
+    assert dict(vars(_Work)) == before

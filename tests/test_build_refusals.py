@@ -87,8 +87,8 @@ def test_a_variable_of_two_types(begun: Path, tmp_path: Path) -> None:
         (BuildSettings(batch_size=2), r"batch_size 2 \(recorded: 4\); remove these options"),
         (BuildSettings(shard_size=4, threads=2), r"shard_size 4 \(recorded: 8\), threads 2"),
         (BuildSettings(dtype="bfloat16"), r"dtype bfloat16 \(recorded: float32\)"),
-        (BuildSettings(batch_size=0), "batch_size is 0; give 1 or more"),
-        (BuildSettings(dtype="float8"), "dtype is float8; choose auto, float32"),
+        (BuildSettings(batch_size=0), "batch_size 0: expected 1 or more"),
+        (BuildSettings(dtype="float8"), "dtype float8: expected auto, float32"),
         (
             BuildSettings(guidance_interval="0,.60"),
             r"guidance_interval 0,0\.6 \(recorded: not used\); remove",

@@ -15,6 +15,8 @@ import pytest
 from factory.command_line import completion
 from factory.command_line.cli import COMMANDS, GROUPS
 from factory.common import program
+from factory.common.console import progress
+from factory.common.errors import UserError
 from factory.common.text import plural, size
 
 ROOT = Path(__file__).parent.parent
@@ -45,6 +47,18 @@ def test_logs_and_errors_have_lines_of_their_own_beside_a_bar():
     assert lines[4:] == ["bad image", ""]
 
 
+def test_bars_inside_each_other_move_no_cursor_without_a_terminal(capsys):
+    with progress(2, unit="row", description="outer") as outer:
+        with progress(2, unit="image", description="inner") as inner:
+            inner.update(2)
+        outer.update(2)
+    seen = capsys.readouterr().err
+    assert "\x1b" not in seen
+    assert [line.strip("\r")[:6] for line in seen.splitlines() if line] == [
+        *["outer:", "inner:", "inner:", "outer:"]
+    ]
+
+
 @pytest.mark.parametrize(
     ("package", "words", "hint"),
     [
@@ -55,18 +69,24 @@ def test_logs_and_errors_have_lines_of_their_own_beside_a_bar():
         ),
         ("train", "x -model=a --lrr 1", "--model instead of -model, --lr instead of --lrr?"),
         ("eval", "score run --reel x", "required: --real; did you mean --real instead of --reel?"),
-        ("eval", "gap a --space logit", "'features'); did you mean logits instead of logit?"),
-        ("eval", "scor run", "'digits'); did you mean score instead of scor?"),
-        ("factory.command_line", "bild x y", "did you mean build instead of bild?"),
+        (
+            "eval",
+            "gap a --space logit",
+            "--space logit: expected logits or features; did you mean logits?\n",
+        ),
+        ("eval", "scor run", "scor: unknown command; did you mean score?\n"),
+        ("factory.command_line", "bild x y", "bild: unknown command; did you mean build?\n"),
         (
             "factory.command_line",
             "train x --epochz 3",
             "did you mean --epochs instead of --epochz?",
         ),
         ("factory", "build a b --images_per-clas 3", "mean --images-per-class instead of"),
-        ("factory", "recipes lst", "did you mean list instead of lst?"),
+        ("factory", "build a b --batch-size 0", "--batch-size 0: expected 1 or more\n"),
+        ("factory", "plan a --images-per-class 0", "--images-per-class 0: expected 1 or more\n"),
+        ("factory", "recipes lst", "lst: unknown command; did you mean list?\n"),
         ("factory", "check a --zzzzz", "check: error: unrecognized arguments: --zzzzz\n"),
-        ("train.generator", "fitt", "did you mean fit instead of fitt?"),
+        ("train.generator", "fitt", "fitt: unknown command; did you mean fit?\n"),
     ],
 )
 def test_misspelt_words_get_the_nearest_known_one(package, words, hint, capsys, monkeypatch):
@@ -76,6 +96,34 @@ def test_misspelt_words_get_the_nearest_known_one(package, words, hint, capsys, 
     with pytest.raises(SystemExit, match="2"):
         module.main()
     assert hint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--epochs x", "--epochs x: expected a whole number"),
+        ("--lr x", "--lr x: expected a number"),
+        ("--lr 0", "--lr 0: expected more than 0"),
+        ("--epochs 0", "--epochs 0: expected 1 or more"),
+        ("--threads 0", "--threads 0: expected 1 or more"),
+        ("--hflip 2", "--hflip 2: expected 1 or less"),
+        ("--scale 1", "--scale: expected 2 arguments"),
+        ("--fit crp", "--fit crp: expected crop, pad or squash; did you mean crop?"),
+        ("--device cda", "--device cda: expected auto, cpu, cuda, mps or xpu; did you mean cuda?"),
+        ("--color-jitter 2", "--color-jitter 2: expected 1 or less"),
+        ("--augment fill=zros", "--augment fill=zros: expected zeros, border or reflection; "),
+        ("--torchcompile foo", "--torchcompile foo: expected no, eager, aot_eager, inductor,"),
+    ],
+)
+def test_wrong_values_are_reported_in_one_form(words, message, tmp_path, capsys, monkeypatch):
+    line = f"train {tmp_path} --model test_resnet --out {tmp_path / 'run'} {words}"
+    monkeypatch.setattr(sys, "argv", line.split())
+    with pytest.raises((SystemExit, UserError)) as caught:
+        import_module("train.cli").main()
+    shown = capsys.readouterr().err.splitlines()[-1:] or [str(caught.value)]
+    last = str(caught.value) if isinstance(caught.value, UserError) else shown[0]
+    assert last.startswith(message)
+    assert "\n" not in last.strip()
 
 
 def test_every_command_is_in_one_group_and_its_package_is_known():

@@ -270,7 +270,7 @@ def test_invalid_input_is_reported(
     for options, message in (
         (["--label-issues"], "--label-issues needs --embedding; add it"),
         (["--embedding-similarity", "0.0"], "--embedding-similarity needs --embedding; add it"),
-        (["--embedding-similarity", "nan", "--embedding", "x"], "is nan; give -1 to 1"),
+        (["--embedding-similarity", "nan", "--embedding", "x"], "nan: expected -1 to 1"),
         (["--embedding", "./nowhere"], "--embedding ./nowhere: cannot be loaded"),
     ):
         with pytest.raises(UserError, match=message):

@@ -17,6 +17,7 @@ from test_eval_score import write_run
 from eval import gap_steps
 from eval.cli import main
 from eval.gap import measure_gap
+from eval.gap_sample import _too_few
 from eval.intervals import share_difference
 from eval.tsne import embed
 from factory.common.errors import UserError
@@ -255,7 +256,7 @@ def test_places_keep_neighbours_together() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("--images", "9"), "too few images: 9 real and 9 synthetic .* 20 are needed"),
+        (("--images", "9"), "^--images 9: expected 21 or more$"),
         (("--model", "resnet18"), "folder not found, and timm cannot load pretrained weights"),
         (("--model", "no-such-model"), "folder not found, and timm cannot load pretrained weights"),
         (("--syn-split", "test"), "no split 'test'"),
@@ -270,7 +271,16 @@ def test_an_error_is_one_line(
     assert not (tmp_path / "out").exists()
 
 
+def test_classes_with_too_few_images_are_named() -> None:
+    sizes = {"cat": (4, 12), "dog": (30, 3), "emu": (40, 40)}
+    assert _too_few(sizes, 11, images=1000) == (
+        "too few images: 11 of each side can be compared, 20 are needed; give every class 14 real "
+        "images, half of them for the baseline, and 7 synthetic ones (cat has 4 real and 12 "
+        "synthetic, dog has 30 real and 3 synthetic)"
+    )
+
+
 def test_a_negative_seed_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises((SystemExit, UserError)) as caught:
         gap(place, "near", place / "out", "--seed", "-1")
-    assert "-1 is below 0" in f"{caught.value}{capsys.readouterr().err}"
+    assert "-1: expected 0 or more" in f"{caught.value}{capsys.readouterr().err}"

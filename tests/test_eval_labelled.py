@@ -129,7 +129,7 @@ def test_a_captioned_image_folder_is_labelled(
     with pytest.raises(UserError, match=r"photos: not read: 1 \.png without a row"):
         main(command)
     (folder / "3.png").rename(folder / "3.avif")
-    with pytest.raises(UserError, match=r"1 of 4 images are in unsupported formats \(1 \.avif"):
+    with pytest.raises(UserError, match=r"1 of 4 images is in an unsupported format \(1 \.avif"):
         main(command)
     (folder / "3.avif").rename(folder / "3.png")
     main([*command, "--skip-unreadable"])

@@ -1,6 +1,7 @@
 """Scores of a saved model on a tiny real dataset."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -284,9 +285,9 @@ def test_starts_as_folder_and_as_package_without_torch(launch):
 
 
 def test_a_device_that_is_not_there_is_refused(scored, tmp_path):
-    real = ["--real", str(scored[0] / "real"), "--device", "meta"]
+    real = ["--real", str(scored[0] / "real"), "--device", "xpu"]
     for command in (["score", str(scored[0] / "run")], ["clip", "--model", "none"]):
-        with pytest.raises(UserError, match="device meta was requested"):
+        with pytest.raises(UserError, match="device xpu was requested"):
             main([*command, *real, "--out", str(tmp_path / command[0])])
 
 
@@ -379,7 +380,7 @@ def test_counts_and_files_that_are_not_read_are_in_the_scores(tmp_path, capsys):
             Image.new("RGB", (8, 8), (place * 30, 0, 0)).save(real / name / f"{number}.JPG")
     (real / "notes.txt").touch()
     (real / "ant" / "x.avif").touch()
-    with pytest.raises(UserError, match=r"1 of 29 images are in unsupported formats"):
+    with pytest.raises(UserError, match=r"1 of 29 images is in an unsupported format"):
         main(["score", str(run), "--real", str(real)])
     main(["score", str(run), "--real", str(real), "--skip-unreadable"])
     printed = capsys.readouterr().err
@@ -387,6 +388,8 @@ def test_counts_and_files_that_are_not_read_are_in_the_scores(tmp_path, capsys):
     line = ", ".join(f"{name} {count}" for name, count in counts.items())
     assert f"28 images, 7 classes: {line}; not read: 1 .avif, 1 .txt" in printed
     assert "warning: 7 of 7 classes with fewer than 10 images: " in printed
+    interval = r"warning: with 28 images of 7 classes, the 95 % interval of top-1 is \d+ to \d+ %;"
+    assert len(re.findall(interval, printed)) == 1
     found = read_scores(run / "scores-photos.json").real
     assert (found.class_counts, found.left_out) == (counts, {".avif": 1, ".txt": 1})
     assert (found.name, found.split) == ("photos", None)

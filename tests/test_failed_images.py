@@ -20,7 +20,7 @@ from factory.common.errors import Failure
 from factory.models.inference import InferenceSettings
 from factory.planner.plan import ImageSpec, plan
 from factory.planner.streams import attempt_seed
-from factory.renderer.flaws import BLACK, FLAT, NOT_FINITE, flaw, flaws
+from factory.renderer.flaws import BLACK, FLAT, NOT_FINITE, flaw
 from factory.renderer.pipelines import Pipelines
 from factory.renderer.pool import Renderers
 from factory.shards.manifest import read_manifest
@@ -79,8 +79,6 @@ def test_flaws_of_images() -> None:
     assert flaw(dark) == BLACK
     assert flaw(coloured) == FLAT
     assert flaw(coloured + (dark // 2)) == FLAT
-    for batch in ([noise, stroke, coloured, dark], [noise, None], [None], [noise, noise[:4]], []):
-        assert flaws(batch) == [flaw(one) for one in batch]
     assert flaw(None) == NOT_FINITE
 
 

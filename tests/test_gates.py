@@ -397,7 +397,7 @@ def test_invalid_gate_input_is_reported(made: Path, tmp_path: Path) -> None:
         ([str(made), "--marks", "x", "--duplicate-levels", "0.0"], "levels needs --near-dup"),
         ([str(made), "--marks", "x", "--unsafe-threshold", "0.5"], "threshold needs --safety"),
         ([str(made), "--marks", "x", "--unsafe-label", "nsfw"], "--unsafe-label needs --safety"),
-        ([str(made), "--safety", "x", "--unsafe-threshold", "nan"], "is nan; give 0 to 1"),
+        ([str(made), "--safety", "x", "--unsafe-threshold", "nan"], "nan: expected 0 to 1"),
         ([str(made), "--clip-score", "x", "--device", "gpu"], "device gpu was requested"),
     ):
         with pytest.raises(UserError, match=message):

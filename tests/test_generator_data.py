@@ -75,7 +75,7 @@ def test_rendered_digits_are_written_as_a_dataset(
         main(command)
     with pytest.raises(SystemExit, match="2"):
         main(["digits", str(tmp_path / "none"), "--images", "0"])
-    assert "argument --images: 0 is below 1" in capsys.readouterr().err
+    assert "--images 0: expected 1 or more" in capsys.readouterr().err
 
 
 def test_captions_repeat_with_the_seed_and_name_the_digit() -> None:
@@ -123,7 +123,7 @@ def test_wrong_settings_are_all_reported(
     for option in ("--images", "--samples"):
         with pytest.raises(SystemExit, match="2"):
             main(["fit", "--out", str(tmp_path / "run"), option, "0"])
-        assert f"argument {option}: 0 is below 1" in capsys.readouterr().err
+        assert f"{option} 0: expected 1 or more" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

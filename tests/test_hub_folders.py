@@ -139,7 +139,7 @@ def test_faults_are_reported_before_images_are_fetched(
     zipped = publish(either_hub, "zipped", photos__zip="PK")
     either_hub.clear_log()
     said = [str(one) for one in read(either_hub, tmp_path, avif, loose, zipped)]
-    assert "1 of 7 images are in unsupported formats (1 .avif; the first is" in said[0]
+    assert "1 of 7 images is in an unsupported format (1 .avif; the first is" in said[0]
     assert "contact.jpg is not in a class folder" in said[1]
     assert said[2].endswith("/zipped: contains 1 .zip and no images; unpack them")
     assert all(line.startswith(f"{ORG}/") for line in said)

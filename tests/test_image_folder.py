@@ -199,7 +199,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "HEIC only": (
         lambda one: write(one, "cat/a.heic"),
-        r"1 of 1 image are in unsupported formats \(1 \.heic; .*convert them to JPEG or PNG, or "
+        r"1 of 1 image is in an unsupported format \(1 \.heic; .*convert them to JPEG or PNG, or "
         r'install the decoder of HEIC: pip install "data-factory\[heic\]"$',
     ),
     "a stray image": (
@@ -246,6 +246,22 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda one: (inner(one), put(one, "cat/1.jpg")),
         r"its class folders contain splits \(test, train\)",
     ),
+    "an empty folder": (
+        lambda one: one.mkdir(),
+        r"photos: contains no images; put the images of each class .*photos/cat/1\.jpg",
+    ),
+    "empty class folders": (
+        lambda one: [(one / name).mkdir(parents=True) for name in ("ant", "bee")],
+        r"contains no images in its 2 folders \(ant, bee\); put .*photos/ant/1\.jpg",
+    ),
+    "empty class folders in a split": (
+        lambda one: (one / "train" / "ant").mkdir(parents=True),
+        r"contains no images in its 2 folders \(train, train/ant\).*photos/train/ant/1\.jpg",
+    ),
+    "texts only": (
+        lambda one: write(one, "cat/a.txt"),
+        r"contains no images, only 1 \.txt in its 1 folder \(cat\); put",
+    ),
     "archives only": (
         lambda one: write(one, "photos.zip", "README.md", "LICENSE"),
         r"contains 1 \.zip and no images; unpack",
@@ -289,19 +305,19 @@ def test_files_that_are_not_read_are_counted(tmp_path: Path) -> None:
 LOST: dict[str, tuple[Callable[[Path], object], str]] = {
     "a class with a video only": (
         lambda one: write(classes(one), "emu/a.mov"),
-        r"not read: 1 without readable images \(folders: emu\); put images",
+        r"not read: 1 folder without readable images \(emu\); put images",
     ),
     "an empty class": (
         lambda one: (classes(one) / "emu").mkdir(),
-        r"not read: 1 without readable images \(folders: emu\); put images",
+        r"not read: 1 folder without readable images \(emu\); put images",
     ),
     "an empty class inside a split": (
         lambda one: (classes(one / "train"), write(classes(one / "test"), "emu/a.mov")),
-        r"not read: 1 without readable images \(folders: test/emu\); put images",
+        r"not read: 1 folder without readable images \(test/emu\); put images",
     ),
     "an empty split": (
         lambda one: (classes(one / "train"), (one / "test").mkdir()),
-        r"not read: 1 without readable images \(folders: test\); put images",
+        r"not read: 1 folder without readable images \(test\); put images",
     ),
     "images that no row names": (
         lambda one: (classes(one) / "metadata.csv").write_text("file_name,label\ncat/0.jpg,cat\n"),

@@ -382,7 +382,7 @@ def test_an_offload_needs_an_accelerator(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--offload group .* this machine computes on cpu; remove"):
         build(recipe(tmp_path, "base"), tmp_path / "out", settings=settings)
     assert not (tmp_path / "out").exists()
-    with pytest.raises(UserError, match="offload is disk; choose group, model, sequential"):
+    with pytest.raises(UserError, match="offload disk: expected group, model or sequential"):
         require_offload("disk", "cuda")
 
 
@@ -511,7 +511,7 @@ def test_compiled_code_gives_the_same_bytes_in_every_process(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"compile": "all"}, "compile is 'all'; choose blocks, network"),
+        ({"compile": "all"}, "compile 'all': expected blocks or network"),
         ({"compile": "blocks", "cache": "taylorseer"}, "--compile cannot be used with --cache"),
         ({"compile": "blocks", "offload": "group"}, "--compile cannot be used with --offload"),
         (

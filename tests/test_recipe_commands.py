@@ -112,8 +112,7 @@ def test_check_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         (("--jsonl", "--range", "0:1001"), "--range 0:1001: the config has images 0:1000"),
         (("--range", "0:1"), "add --jsonl"),
         (("--json", "--jsonl"), "print different things"),
-        (("--rows", "-1"), "--rows is -1; give 0 or more"),
-        (("--images-per-class", "0"), "images_per_class: 0 must be at least 1"),
+        (("--rows", "-1"), "--rows -1: expected 0 or more"),
     ],
 )
 def test_plan_refuses(arguments: tuple[str, ...], message: str) -> None:

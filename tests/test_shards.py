@@ -24,7 +24,7 @@ from factory.shards.parquet import (
     encode_image,
     list_shards,
     num_rows,
-    parquet_bytes,
+    parquet_file,
     read_rows,
     shard_count,
     shard_rows,
@@ -257,11 +257,11 @@ def test_values_of_numpy_are_written_and_those_of_another_type_are_refused() -> 
     schema = arrow_schema(["cat", "dog"], {"b": "bool", "i": "int64", "n": "float64"})
     plain = row(0) | {"b": True, "i": 3, "n": 0.5}
     same = row(0) | {"b": np.True_, "i": np.int64(3), "n": np.float64(0.5)}
-    expected = parquet_bytes([plain], schema=schema, stamp=STAMP)
-    assert parquet_bytes([same], schema=schema, stamp=STAMP) == expected
+    expected = parquet_file([plain], schema=schema, stamp=STAMP)
+    assert parquet_file([same], schema=schema, stamp=STAMP) == expected
     for wrong in ({"b": 1}, {"i": True}, {"i": "3"}, {"i": 2**63}, {"n": "1"}, {"prompt": 1}):
         with pytest.raises((TypeError, ValueError, OverflowError)):
-            parquet_bytes([plain | wrong], schema=schema, stamp=STAMP)
+            parquet_file([plain | wrong], schema=schema, stamp=STAMP)
 
 
 def test_datasets_reads_a_shard_as_one_of_its_own(tmp_path: Path) -> None:

@@ -513,8 +513,11 @@ BAD = [
     ),
     ({"augmentation": {"crop_scale": [1, 0.5]}}, r"--augment: crop_scale must be LOW,HIGH"),
     ({"row_filter": "guidance_scale > 99"}, r"guidance_scale > 99"),
-    ({"row_filter": "label == 'red'"}, r"at least two classes; the 20 rows have only one \(red\)"),
-    ({"row_filter": "label != 'red'"}, r"1 of 3 classes have no images \(red\).*--allow-empty"),
+    (
+        {"row_filter": "label == 'red'"},
+        r"two classes; found 20 images of one class \(red\)",
+    ),
+    ({"row_filter": "label != 'red'"}, r"1 class of 3 has no images \(red\).*--allow-empty"),
     ({"label_column": "guidance_scale"}, r"guidance_scale"),
     ({"dataset": "./nowhere"}, r"nowhere: directory not found"),
     ({"model_args": {"wings": 2}}, r"--model-arg: test_resnet does not accept it.*wings"),
@@ -526,7 +529,7 @@ BAD = [
     ({"head_only": True}, r"--head-only .* add --pretrained"),
     ({"preset": "finetune"}, r"--preset finetune .* add --pretrained"),
     ({"model": "local-dir:x"}, r"--model local-dir:x: .* only with --pretrained"),
-    ({"threads": 0}, r"--threads 0: must be 1 or more"),
+    ({"threads": 0}, r"--threads 0: expected 1 or more"),
 ]
 
 
@@ -601,9 +604,9 @@ def test_models_of_the_hub_have_the_ids_of_other_commands() -> None:
     ("arguments", "message"),
     [
         (["--model", "x"], "missing DATASET, --out"),
-        (["d", "--model", "x", "--out", "r", "--model-arg", "a"], "--model-arg a: must be KEY="),
+        (["d", "--model", "x", "--out", "r", "--model-arg", "a"], "--model-arg a: expected KEY="),
         (["d", "--model", "x", "--out", "r", "--model-arg", "img_size=3"], "is set by"),
-        (["d", "--model", "x", "--out", "r", "--augment", "flip"], "--augment flip: must be KEY="),
+        (["d", "--model", "x", "--out", "r", "--augment", "flip"], "--augment flip: expected KEY="),
     ],
 )
 def test_bad_command_lines(
@@ -632,6 +635,7 @@ def test_counts_of_classes_are_reported_and_recorded(
     one = replace(options, overrides={**options.overrides, "epochs": 1}, row_filter=kept)
     train(replace(one, allow_empty_classes=True))
     printed = capsys.readouterr().err
+    assert printed.startswith(f"training {one.model} on {one.dataset}: {one.out}\n")
     line = f"split train where {kept}: 24 images, 3 classes: red 0, green 4, blue 20"
     assert line in printed
     assert "warning: 1 of 3 classes without images: red" in printed

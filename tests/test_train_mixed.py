@@ -171,11 +171,11 @@ def test_a_class_may_be_in_one_dataset_alone_but_not_in_none(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["a", "b", "--mix", "1"], r"--mix 1: has 1 shares for 2 datasets"),
+        (["a", "b", "--mix", "1"], r"--mix 1: has 1 share for 2 datasets"),
         (["a", "--mix", "1"], r"give one for each of two or more"),
-        (["a", "b", "--mix", "1,x"], r"must be positive numbers"),
-        (["a", "b", "--mix", "1,0"], r"must be positive numbers"),
-        (["a", "b", "--mix", "1,inf"], r"must be positive numbers"),
+        (["a", "b", "--mix", "1,x"], r"expected positive numbers"),
+        (["a", "b", "--mix", "1,0"], r"expected positive numbers"),
+        (["a", "b", "--mix", "1,inf"], r"expected positive numbers"),
         (["a", "a"], r"dataset a is given twice"),
         (["a", "--real-train", "a"], r"dataset a is given twice"),
     ],

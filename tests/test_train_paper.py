@@ -197,7 +197,7 @@ def test_a_negative_seed_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         words = ["set", "--model", "test_resnet", "--out", "run", "--seed", "-1"]
         options_of(build_parser().parse_args(words))
-    assert "argument --seed: -1 is below 0" in capsys.readouterr().err
+    assert "--seed -1: expected 0 or more" in capsys.readouterr().err
 
 
 def test_held_out_images_leave_something(options: TrainOptions) -> None:

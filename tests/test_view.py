@@ -226,13 +226,15 @@ def test_marks_become_a_column(
     factory_main(["gate", str(copy), "--marks", str(copy / "marks.csv"), "--json", "--quiet"])
     told = json.loads(capsys.readouterr().out)
     assert told["notes"] == [
-        f"{copy / 'marks.csv'}: 1 of 2 marks name no image of the dataset; the first is tricky,999"
+        f"{copy / 'marks.csv'}: 1 of 2 marks names no image of the dataset; the first is tricky,999"
     ]
     kept = open_dataset(copy, config_name="both", row_filter="not marked_bad").dataset
     missing = {("tricky", index) for index in range(15)} - set(
         zip(kept["recipe"], kept["index"], strict=True)
     )
     assert missing == {("tricky", 4)} and len(kept) == 29
+    with pytest.raises(UserError, match=r"^--marks no\.csv: file not found; mark images in .*view"):
+        factory_main(["gate", str(copy), "--marks", "no.csv"])
     # Another file of marks replaces the column.
     write_marks(tmp_path / "none.csv", set())
     factory_main(["gate", str(copy), "--marks", str(tmp_path / "none.csv"), "--quiet"])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from factory.common.errors import UserError
 from factory.common.preset_options import preset_values
 from factory.common.program import command
+from factory.common.text import plural
 from factory.common.untrusted_files import parse_yaml
 from factory.data.label_options import check_suggestion, label_map_of
 from factory.hub.ids import is_model_id
@@ -122,11 +123,12 @@ def _mix(text: str | None, datasets: Sequence[str]) -> tuple[float, ...] | None:
     except ValueError:
         shares = []
     if not shares or not all(0 < share < math.inf for share in shares):
-        raise UserError(f"--mix {text}: must be positive numbers, e.g. 0.8,0.2")
+        raise UserError(f"--mix {text}: expected positive numbers, e.g. 0.8,0.2")
     if len(shares) != len(datasets) or len(datasets) < 2:
         raise UserError(
-            f"--mix {text}: has {len(shares)} shares for {len(datasets)} datasets; give one for "
-            "each of two or more datasets (--real-train is the last)"
+            f"--mix {text}: has {plural(len(shares), 'share')} for "
+            f"{plural(len(datasets), 'dataset')}; give one for each of two or more datasets "
+            "(--real-train is the last)"
         )
     return tuple(share / math.fsum(shares) for share in shares)
 
@@ -174,7 +176,7 @@ def _augmentation(
 def _split(pair: str, *, option: str) -> tuple[str, str]:
     key, equals, value = pair.partition("=")
     if not (equals and key and value):
-        raise UserError(f"{option} {pair}: must be KEY=VALUE")
+        raise UserError(f"{option} {pair}: expected KEY=VALUE")
     return key.strip(), value.strip()
 
 

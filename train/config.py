@@ -6,14 +6,20 @@ come from `train.presets` and `train.arguments`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
 from factory.common.errors import Fault
-from factory.common.text import cut, suggest
+from factory.common.preset_options import GROUPS
+from factory.common.text import cut, expected_word, suggest
 from factory.data.row_subsets import DataSource
 from train.settings import Augmentation, Frozen, Hyperparameters, flag
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 Pixels = Literal["memory", "files", "stream"]
 
@@ -108,14 +114,43 @@ def option_faults(error: ValidationError) -> list[Fault]:
             continue
         path = [str(part) for part in entry["loc"]]
         message = entry["msg"].removeprefix("Value error, ")
+        value = entry["input"]
         if entry["type"] == "extra_forbidden":
             hint = suggest(path[-1], Augmentation.model_fields, otherwise="known")
-            message = f"unknown augmentation; {hint}"
-        if path[0] == "augmentation":
-            option = f"--augment {path[1]}" if len(path) > 1 else "--augment"
-        else:
-            option = flag(path[0])
-        value = entry["input"]
-        shown = f" (found {value})" if isinstance(value, str | int | float) else ""
-        faults.append(Fault(f"{option}: {message}{shown}"))
-    return faults
+            faults.append(Fault(f"--augment {path[1]}={value}: unknown augmentation; {hint}"))
+            continue
+        option = _option_of(path)
+        shown = f"{value:g}" if isinstance(value, float) else f"{value}"
+        if isinstance(value, str | int | float):
+            option += f"{'=' if option.startswith('--augment ') else ' '}{shown}"
+        faults.append(Fault(f"{option}: {_expected(entry, shown) or message}"))
+    # One option may set several fields.
+    return [*dict.fromkeys(faults)]
+
+
+def _option_of(path: Sequence[str]) -> str:
+    """Return the option that sets a field: its own, else --augment."""
+    if path[0] != "augmentation":
+        return flag(path[0])
+    if len(path) == 1:
+        return "--augment"
+    augmenting = (one for group in GROUPS.values() for one in group if one.augments)
+    own = [one.name for one in augmenting if path[1] in (one.fields or (one.name,))]
+    return flag(own[0]) if own else f"--augment {path[1]}"
+
+
+def _expected(entry: ErrorDetails, value: str) -> str:
+    """Return which values a field accepts, in the words of all options; empty if unknown."""
+    kind, limits = entry["type"], entry.get("ctx", {})
+    if kind == "literal_error":
+        return expected_word(value, re.findall(r"'([^']+)'", limits["expected"]))
+    bounds = {
+        "greater_than": "more than {gt:g}",
+        "greater_than_equal": "{ge:g} or more",
+        "less_than": "less than {lt:g}",
+        "less_than_equal": "{le:g} or less",
+        "finite_number": "a finite number",
+    }
+    numbers = {"int": "a whole number", "float": "a number"}
+    wanted = bounds.get(kind) or numbers.get(kind.partition("_")[0], "")
+    return f"expected {wanted.format(**limits)}" if wanted else ""

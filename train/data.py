@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from factory.common.errors import Failure, UserError
 from factory.common.row_images import read_image
-from factory.common.text import plural
+from factory.common.text import agree, plural
 from factory.data.open import OpenedDataset
 from factory.data.pixels import border_colour, decode_images, labelled_sha256, require_space
 from factory.data.readable import listing_unreadable
@@ -109,8 +109,9 @@ def require_images(counts: Mapping[str, int], shown: str) -> None:
     empty = [name for name, count in counts.items() if not count]
     if empty:
         raise UserError(
-            f"{shown}: {len(empty)} of {len(counts)} classes have no images "
-            f"({shortened(empty)}); choose other rows, or keep outputs for classes without images "
+            f"{shown}: {plural(len(empty), 'class', 'classes')} of {len(counts)} "
+            f"{agree(len(empty), 'has', 'have')} no images ({shortened(empty)}); choose "
+            "other rows, or keep outputs for classes without images "
             "with --allow-empty-classes"
         )
 

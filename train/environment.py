@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from factory.common.console import log
 from factory.common.devices import device_name, joining_processes, on_cpus, require_device
 from factory.common.errors import UserError, first_line
+from factory.common.text import expected_word
 from train.config import Environment, differing_keys
 from train.options import TrainOptions
 from train.run_folder import CONFIG, read_config, write_config
@@ -32,10 +33,19 @@ def accelerate_options(options: TrainOptions) -> dict[str, Any]:
     if options.mixed_precision is not None:
         given["mixed_precision"] = options.mixed_precision
     if options.torchcompile is not None:
+        _check_backend(options.torchcompile)
         given["dynamo_backend"] = options.torchcompile
     if options.log_with:
         given |= {"log_with": list(options.log_with), "project_dir": str(options.out)}
     return given
+
+
+def _check_backend(name: str) -> None:
+    from accelerate.utils import DynamoBackend
+
+    known = [one.value.lower() for one in DynamoBackend]
+    if name.lower() not in known:
+        raise UserError(f"--torchcompile {name}: {expected_word(name, known)}")
 
 
 def join_launch(device: str = "auto", **options: Any) -> Accelerator:
@@ -53,7 +63,7 @@ def join_launch(device: str = "auto", **options: Any) -> Accelerator:
         try:
             accelerator = Accelerator(cpu=device == "cpu" or on_cpus(), **options)
         except ValueError as error:
-            # An unknown backend of --torchcompile, or a precision that the device lacks.
+            # A precision that the device lacks.
             raise UserError(f"accelerate cannot start: {first_line(error)}") from None
     require_device(device, accelerator.device)
     steps, kind = accelerator.gradient_accumulation_steps, accelerator.distributed_type.value

@@ -13,6 +13,7 @@ from factory.common.devices import reporting_lack_of_memory
 from factory.common.errors import UserError
 from factory.common.imports import without_garbage_collection
 from factory.common.resources import cores_per_process
+from factory.common.text import plural
 from factory.data.sampling_record import held_out_kind
 from train.architectures import timm_name
 from train.choices import (
@@ -60,6 +61,8 @@ def train(options: TrainOptions) -> RunSummary:
     """
     check_configs(options)
     check_stream(options)
+    more = f" and {plural(others, 'more dataset')}" if (others := _further(options)) else ""
+    log_once(f"training {options.model} on {options.dataset}{more}: {options.out}")
     options, values, preset, accelerator = _resolve(options)
     trainer = _fit(options, values, preset, accelerator)
     summary = RunSummary(
@@ -76,6 +79,10 @@ def train(options: TrainOptions) -> RunSummary:
     )
     accelerator.end_training()
     return summary
+
+
+def _further(options: TrainOptions) -> int:
+    return len(options.more_datasets) + (options.real_train is not None)
 
 
 @without_garbage_collection()
@@ -227,7 +234,7 @@ def _set_threads(options: TrainOptions, *, shows: bool) -> int:
     from train.environment import last_threads
 
     if options.threads is not None and options.threads < 1:
-        raise UserError(f"--threads {options.threads}: must be 1 or more")
+        raise UserError(f"--threads {options.threads}: expected 1 or more")
     threads = choose_threads(options.threads or last_threads(options.out), shows=shows)
     torch.set_num_threads(threads)
     return threads

@@ -110,12 +110,16 @@ def _score_all(
     Processes find the same `UserError` in a run, so they stay in step. A `Failure` may concern one
     process only and ends the command.
     """
+    from eval.score_notes import note_few
     from eval.scores_io import as_plain
 
     scored, failed = [], []
     for one in runs:
         try:
             scored.append(score_one(one))
+            if shows and len(scored) == 1:
+                # Of all runs, the images are the same.
+                note_few(scored[0][0])
         except UnreadableImage:
             # A fault of the real dataset, not of the run.
             raise

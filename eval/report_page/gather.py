@@ -27,6 +27,7 @@ from eval.table import DEFAULT_BASE
 from factory.common.console import progress
 from factory.common.errors import UserError
 from factory.common.local_paths import is_inside
+from factory.common.text import plural
 from factory.common.untrusted_files import read_yaml
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _left_out(panels: int, shown: sheets.Sheets) -> list[shortfalls.Shortfall]:
         fact = f"{panels - MOST_PANELS} of {panels} rows have no panel per class: too many."
         found.append(shortfalls.Shortfall("Page", fact))
     if shown.hidden:
-        fact = f"{len(shown.hidden)} configs have no contact sheet: too many."
+        fact = f"No contact sheet of {plural(len(shown.hidden), 'config')}: too many."
         found.append(shortfalls.Shortfall("Page", fact))
     for sheet in shown.sheets:
         if sheet.fault:

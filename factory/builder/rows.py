@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from factory.builder.jobs import Job
 from factory.common.errors import Failure
-from factory.renderer.flaws import flaws
+from factory.common.text import plural
+from factory.renderer.flaws import flaw
 from factory.renderer.out_of_memory import suggesting_batch_size
 from factory.shards.manifest import FailedImage
 from factory.shards.parquet import Row, Shard, encode_image
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 # Encoding a 512 px PNG takes about as long as generating it on a GPU. PIL releases the GIL, so a
 # batch is encoded while the next one is generated.
 _ENCODERS = 4
+_TASK_BYTES = 1 << 17
+"""Least pixels of a task: threads that take turns after every few small images waste much time."""
 
 
 @dataclass
@@ -141,8 +144,8 @@ def _generate_batch(
         batch = [spec.again(attempt) if attempt else spec for spec in wanted.values()]
         with suggesting_batch_size(batch, renderer=renderer, batch_size=settings.batch_size):
             images = renderer.render(batch, batch_size=settings.batch_size)
-        for place, spec, pixels, found in zip(wanted, batch, images, flaws(images), strict=True):
-            tries[place] = _Try(spec, pixels, found)
+        for place, spec, pixels in zip(wanted, batch, images, strict=True):
+            tries[place] = _Try(spec, pixels, flaw(pixels))
         wanted = {place: spec for place, spec in wanted.items() if tries[place].flaw}
         if not wanted:
             break
@@ -159,10 +162,11 @@ class _Batch:
 
     @classmethod
     def of(cls, tries: Sequence[_Try], job: Job, pool: ThreadPoolExecutor) -> _Batch:
-        """Start encoding, in one part per encoder: small images take as long as a task's start."""
+        """Start encoding, in one part per encoder; small images are encoded in fewer parts."""
         good = [one for one in tries if one.flaw is None]
         images = [one.pixels for one in good if one.pixels is not None]
-        size = max(1, -(-len(images) // _ENCODERS))
+        tasks = min(_ENCODERS, max(1, sum(image.nbytes for image in images) // _TASK_BYTES))
+        size = max(1, -(-len(images) // tasks))
         parts = [images[start : start + size] for start in range(0, len(images), size)]
         encoded = [pool.submit(_encode, part, job.recipe.output) for part in parts]
         return cls(good, [one for one in tries if one.flaw is not None], encoded)
@@ -233,6 +237,6 @@ def refuse_nothing(job: Job, found: ShardRows) -> None:
         first, last = found.failed[0], found.failed[-1]
         raise Failure(
             f"{job.name}: all images from {first.index} to {last.index} failed after "
-            f"{first.attempts} attempts each ({first.reason}); "
+            f"{plural(first.attempts, 'attempt')} each ({first.reason}); "
             "try --dtype float32, or another scheduler"
         )

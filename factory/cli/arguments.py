@@ -6,7 +6,7 @@ from functools import partial
 
 from factory.common.console import log
 from factory.common.errors import without_repeats
-from factory.common.options import option
+from factory.common.options import option, positive
 from factory.common.program import command
 from factory.recipe.known_words import unknown_words
 from factory.recipe.library import load_recipes
@@ -24,7 +24,7 @@ def add_recipe_changes(parser: argparse.ArgumentParser) -> None:
         parser,
         "--images-per-class N",
         "images per class (default: the recipes' number)",
-        int,
+        positive,
         meaning="images of each class",
     )
     add_sampling_changes(parser)
@@ -85,9 +85,10 @@ def add_compile(parser: argparse._ActionsContainer) -> None:
     """Add --compile, for the commands that choose how a model computes."""
     option(
         parser,
-        "--compile PART",
+        "--compile",
         "translate the network with torch.compile before the first image, which takes a minute or "
         "more: blocks (those that repeat, the least time) or network (all of it)",
+        choices=("blocks", "network"),
     )
 
 

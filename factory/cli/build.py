@@ -29,6 +29,7 @@ from factory.common.options import (
     add_quiet,
     add_threads,
     option,
+    positive,
 )
 from factory.common.process_messages import is_read_by_another
 from factory.common.program import command
@@ -56,22 +57,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_recipe_changes(parser)
     group = parser.add_argument_group("build settings", "fixed at the first start of a build")
-    # Wrong numbers are found with the recorded settings.
     shown = "32; auto: the fastest that fits, measured before the first image"
     add_batch_size(group, shown, number=_number_or_auto)
-    option(group, "--shard-size N", "images per file (default 512)", int)
+    option(group, "--shard-size N", "images per file (default 512)", positive)
     option(
         group,
         "--dtype TYPE",
         "float32, bfloat16, float16, or auto: bfloat16 if the hardware supports it",
         default="auto",
     )
-    add_threads(group, shown=1, number=int)
+    add_threads(group, shown=1)
     option(
         group,
         "--attempts N",
         "maximum attempts per image when the result is black, uniform or NaN (default 4)",
-        int,
+        positive,
     )
     option(
         group,
@@ -95,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--processes N",
         "processes that generate (default: one per GPU; on CPUs one per core, as far as "
         "memory and the number of files to generate allow)",
-        int,
+        positive,
     )
     option(
         shared,
@@ -119,11 +119,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _number_or_auto(text: str) -> int | str:
+    if text == "auto":
+        return text
     try:
-        return text if text == "auto" else int(text)
-    except ValueError:
-        message = f"{text!r} is neither a whole number nor auto"
-        raise argparse.ArgumentTypeError(message) from None
+        return positive(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or auto") from None
 
 
 def run(args: argparse.Namespace) -> int | None:
@@ -171,8 +172,6 @@ def _processes(
     Raises:
         UserError: The build cannot begin, or this process may not start others.
     """
-    if args.processes is not None and args.processes < 1:
-        raise UserError(f"--processes is {args.processes}; give 1 or more")
     started = launcher() if args.may_start_processes else ("another program", 1)
     if started:
         _follow(*started, args.processes)

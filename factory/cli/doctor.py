@@ -11,6 +11,7 @@ from factory.common import console
 from factory.common.errors import Failure
 from factory.common.options import add_device, add_json, option
 from factory.common.program import command
+from factory.common.text import plural
 
 if TYPE_CHECKING:
     from factory.inspection.batch_sizes import BatchSizes
@@ -116,11 +117,11 @@ def _tell_sizes(sizes: BatchSizes) -> None:
     console.write(console.table(rows, header=["batch size", "images/s"], align="rr"))
     best = sizes.best
     console.write(
-        f"measured with {sizes.model}, {sizes.steps} steps, {sizes.dtype}, one process; "
+        f"measured with {sizes.model}, {plural(sizes.steps, 'step')}, {sizes.dtype}, one process; "
         f"{sizes.tried.stopped}"
     )
     console.write(
-        f"with {sizes.own_steps} steps: between {sizes.slowest_estimate:.3g} and "
+        f"with {plural(sizes.own_steps, 'step')}: between {sizes.slowest_estimate:.3g} and "
         f"{best.images_per_s:.3g} images/s (estimate)"
     )
     console.write(f"use: {command(f'build RECIPE OUT {_options(sizes)}')}")

@@ -167,7 +167,7 @@ def _check_options(args: argparse.Namespace) -> None:
             if not getattr(args, gate):
                 raise UserError(f"{_spelt(name)} needs {_spelt(gate)}; add it")
             if bounds and not bounds[0] <= value <= bounds[1]:
-                raise UserError(f"{_spelt(name)} is {value}; give {bounds[0]} to {bounds[1]}")
+                raise UserError(f"{_spelt(name)} {value}: expected {bounds[0]} to {bounds[1]}")
 
 
 def _spelt(name: str) -> str:

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print the plan."""
     if args.rows < 0:
-        raise UserError(f"--rows is {args.rows}; give 0 or more")
+        raise UserError(f"--rows {args.rows}: expected 0 or more")
     _respell(args)
     if args.range is not None and not args.jsonl:
         raise UserError("--range selects rows of --jsonl; add --jsonl, or use --rows")

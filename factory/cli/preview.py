@@ -11,7 +11,15 @@ from factory.cli.arguments import (
     add_sampling_changes,
 )
 from factory.common import console
-from factory.common.options import add_device, add_out, add_quiet, check_image_file, made, option
+from factory.common.options import (
+    add_device,
+    add_out,
+    add_quiet,
+    check_image_file,
+    made,
+    option,
+    positive,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--vary NAME",
         "a variable, guidance_scale, or class (default: the first variable, else class)",
     )
-    add("--rows N", "rows to show (default: 4)", int, default=4, meaning="rows")
-    add("--columns N", "most columns to show (default: 10)", int, default=10)
+    add("--rows N", "rows to show (default: 4)", positive, default=4, meaning="rows")
+    add("--columns N", "most columns to show (default: 10)", positive, default=10)
     add(
         "--class NAME",
         "class to show (default: the first)",

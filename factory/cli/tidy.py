@@ -48,8 +48,8 @@ def run(args: argparse.Namespace) -> None:
         console.log(f"note: {file} {done}; a tidy that was stopped had put it aside")
     if args.delete and found.removed < len(found.files):
         raise Failure(
-            f"{out}: another process changed this dataset in the meantime; {found.removed} of "
-            f"{len(found.files)} files were removed; run the same command again"
+            f"{out}: another process changed this dataset in the meantime; removed "
+            f"{found.removed} of {plural(len(found.files), 'file')}; run the same command again"
         )
     if args.json:
         return

@@ -9,11 +9,15 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from factory.common.redaction import for_json, for_terminal, one_line
+from factory.common.text import expected_word, suggest
 
 _bars_hidden = False
+# How argparse begins the message about a value.
+_FAULT = "argument "
+_KINDS = {int: "a whole number", float: "a number"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -60,29 +64,49 @@ class Parser(argparse.ArgumentParser):
             found.append(f"{new}{equals}{value}")
         return found
 
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """Convert a value; a wrong one is reported as `--option VALUE: what is expected`."""
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError as error:
+            kind = _KINDS.get(cast("Any", action.type))
+            expected = f"expected {kind}" if kind else error.message
+            raise _wrong(action, arg_string, expected) from None
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Reject a word that is none of an option's, or no command."""
+        if action.choices is not None and value not in action.choices:
+            known = [*action.choices]
+            if isinstance(action, argparse._SubParsersAction):
+                hint = suggest(value, known, otherwise="known")
+                raise argparse.ArgumentError(None, f"{_FAULT}{value}: unknown command; {hint}")
+            raise _wrong(action, value, expected_word(str(value), known))
+
     def error(self, message: str) -> NoReturn:
-        """Exit with status 2 after a one-line message."""
+        """Exit with status 2 after a one-line message, and the usage unless a value is wrong."""
+        if message.startswith(_FAULT):
+            self.exit(2, f"{for_terminal(message.removeprefix(_FAULT))}\n")
         start, colon, given = message.partition("unrecognized arguments: ")
         options = [one.partition("=")[0] for one in given.split() if one.startswith("-")]
         # Values of unknown options may be secrets.
         shown = f"{start}{colon}{' '.join(options)}" if options else message
-        found = (self._nearest(word.partition("=")[0], message) for word in self._given)
+        found = (self._nearest(word.partition("=")[0]) for word in self._given)
         near = dict(filter(None, found))
         hints = ", ".join(f"{known} instead of {word}" for word, known in near.items())
         super().error(for_terminal(f"{shown}; did you mean {hints}?" if hints else shown))
 
-    def _nearest(self, word: str, message: str) -> tuple[str, str] | None:
-        """Return an unknown word and the most similar option, command or value."""
-        known: list[str] = []
-        if word.startswith("-"):
-            known = list(self._option_string_actions)
-            if any(one.startswith(word) for one in known):
-                return None
-        elif f"invalid choice: {word!r}" in message:
-            known = [str(name) for action in self._actions for name in action.choices or ()]
-        wanted = f"--{word.strip('-')}" if word.startswith("-") else word
-        near = difflib.get_close_matches(wanted, known, n=1)
+    def _nearest(self, word: str) -> tuple[str, str] | None:
+        """Return an unknown option and the most similar one."""
+        known = list(self._option_string_actions) if word.startswith("-") else []
+        if any(one.startswith(word) for one in known):
+            return None
+        near = difflib.get_close_matches(f"--{word.strip('-')}", known, n=1)
         return (word, near[0]) if near else None
+
+
+def _wrong(action: argparse.Action, value: Any, expected: str) -> argparse.ArgumentError:
+    name = action.option_strings[-1] if action.option_strings else action.metavar or action.dest
+    return argparse.ArgumentError(None, f"{_FAULT}{name} {value}: {expected}")
 
 
 def renamed(
@@ -196,7 +220,8 @@ def progress(
 ) -> Any:
     """Return a tqdm bar with rate and time left.
 
-    Without a terminal it writes a line every 30 s, to keep logs readable.
+    Without a terminal it writes a line every 30 s, to keep logs readable, and never moves the
+    cursor: a bar inside another one has its own line.
 
     Args:
         total: Total number of units.
@@ -209,6 +234,8 @@ def progress(
     from tqdm import tqdm
 
     terminal = sys.stderr.isatty()
+    if not terminal and show and not _bars_hidden:
+        _leave_bars()
     return tqdm(
         total=total,
         initial=initial,
@@ -218,6 +245,7 @@ def progress(
         disable=_bars_hidden or not show,
         dynamic_ncols=terminal,
         ncols=None if terminal else 100,
+        position=None if terminal else 0,
         mininterval=0.2 if terminal else 30.0,
         maxinterval=10.0 if terminal else 60.0,
         file=sys.stderr,

@@ -8,9 +8,11 @@ from typing import Any, Literal
 
 from factory.common.console import renamed
 from factory.common.errors import UserError
+from factory.common.text import expected_word, one_of
 from factory.common.version import VERSION
 
 FIT_HELP = "images that are not square: crop their centre, pad them with borders, or squash them"
+_DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 PUSH_FIELDS = "repo_id, branch, url, commit, committed, tag, added, deleted, unchanged, sent_bytes"
 
@@ -29,10 +31,17 @@ def _at_least(least: int, text: str) -> int:
     try:
         value = int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+        raise argparse.ArgumentTypeError("expected a whole number") from None
     if value < least:
-        raise argparse.ArgumentTypeError(f"{text} is below {least}")
+        raise argparse.ArgumentTypeError(f"expected {least} or more")
     return value
+
+
+def device(text: str) -> str:
+    """Parse a device: `auto`, a kind of device, or one of several, e.g. `cuda:1`."""
+    if text.partition(":")[0] not in _DEVICES:
+        raise argparse.ArgumentTypeError(expected_word(text, _DEVICES))
+    return text
 
 
 def option(
@@ -103,7 +112,8 @@ def add_device(parser: argparse._ActionsContainer, default: str | None = "auto")
     option(
         parser,
         "--device DEVICE",
-        f"auto, cpu, cuda, mps or xpu (default: {default or 'that of the dataset'})",
+        f"{one_of(_DEVICES)} (default: {default or 'that of the dataset'})",
+        device,
         default=default,
     )
 

@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Collection, Iterable
 
+_SHORT = 2
+
 
 def cut(text: str, most: int) -> str:
     """Return a text of at most `most` characters; a longer one ends in dots."""
@@ -20,7 +22,22 @@ def suggest(word: str, known: Iterable[str], *, otherwise: str = "it has") -> st
     """Return a hint with the most similar known name, or `otherwise` and the known names."""
     names = [str(name) for name in known]
     near = difflib.get_close_matches(word, names, n=1)
+    if not near and len(word) > _SHORT:
+        near = [name for name in names if word.lower() in name.lower()]
     return f"did you mean {near[0]}?" if near else f"{otherwise}: {', '.join(names) or 'none'}"
+
+
+def one_of(known: Iterable[object]) -> str:
+    """Return names as a choice: `a, b or c`."""
+    *first, last = map(str, known)
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def expected_word(word: str, known: Iterable[object]) -> str:
+    """Say which words are allowed, and which of them is most similar to another one."""
+    names = [str(name) for name in known]
+    near = difflib.get_close_matches(word, names, n=1)
+    return f"expected {one_of(names)}" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def plural(number: int, what: str, many: str = "") -> str:
@@ -32,6 +49,11 @@ def plural(number: int, what: str, many: str = "") -> str:
         many: Its plural, if that is not formed with `s`.
     """
     return f"{number:,} {what if number == 1 else many or what + 's'}"
+
+
+def agree(number: int, one: str, many: str) -> str:
+    """Return the form of a verb that fits a number: `is` or `are`."""
+    return one if number == 1 else many
 
 
 def size(num_bytes: float) -> str:

@@ -72,10 +72,12 @@ class CompactReader:
         return [self._value(kind, depth) for _ in range(count)]
 
     def _byte(self) -> int:
-        if self.at >= len(self._data):
-            raise Incomplete
-        self.at += 1
-        return self._data[self.at - 1]
+        at = self.at
+        self.at = at + 1
+        try:
+            return self._data[at]
+        except IndexError:
+            raise Incomplete from None
 
     def _take(self, count: int) -> bytes:
         self.at += count
@@ -84,8 +86,12 @@ class CompactReader:
         return self._data[self.at - count : self.at]
 
     def _varint(self) -> int:
-        value = 0
-        for shift in range(0, 70, 7):
+        # Most numbers are one byte.
+        value = self._byte()
+        if value < 128:
+            return value
+        value &= 127
+        for shift in range(7, 70, 7):
             byte = self._byte()
             value |= (byte & 127) << shift
             if byte < 128:

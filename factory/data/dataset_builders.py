@@ -39,7 +39,8 @@ def find_builder(path: str, config_name: str | None, revision: str | None = None
         OSError: The network failed.
     """
     import datasets as hf
-    from datasets.exceptions import DatasetNotFoundError
+    from datasets.data_files import EmptyDatasetError
+    from datasets.exceptions import DataFilesNotFoundError, DatasetNotFoundError
 
     # Messages use the name as the user typed it.
     shown = path.removeprefix("hf://datasets/")
@@ -50,6 +51,11 @@ def find_builder(path: str, config_name: str | None, revision: str | None = None
         hint = "check the id; a private one needs a login (hf auth login)"
         raise UserError(f"{shown}: {first_line(error)}; {hint}") from None
     except FileNotFoundError as error:
+        if isinstance(error, EmptyDatasetError | DataFilesNotFoundError):
+            raise UserError(
+                f"{shown}: contains neither images nor files of rows (Parquet, CSV, JSON, Arrow); "
+                "name the directory of a dataset, or a Hub id"
+            ) from None
         # A list of all suffixes that datasets knows follows.
         words = first_line(error).partition(" with any supported extension")[0]
         raise UserError(f"{shown}: {words}; is it a dataset directory or Hub id?") from None

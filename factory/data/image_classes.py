@@ -6,6 +6,7 @@ from itertools import takewhile
 from pathlib import PurePosixPath
 
 from factory.common.errors import UserError
+from factory.common.text import agree, plural
 
 SPLITS = {
     "train": "train",
@@ -40,9 +41,10 @@ def splits_of(
     loose = [path for path in images if len(path.parts) == 1]
     if len(loose) == len(images):
         raise UserError(
-            f"{shown}: its {len(loose):,} images are not in class folders, so they have no labels; "
-            "move the images of each class into a folder with its name, or write their labels into "
-            "a CSV file there (columns path and label) and name that file"
+            f"{shown}: its {plural(len(loose), 'image')} {agree(len(loose), 'is', 'are')} not in "
+            "class folders, so there are no labels; move the images of each class into a folder "
+            "with its name, or write their labels into a CSV file there (columns path and label) "
+            "and name that file"
         )
     if loose:
         raise UserError(_without_class(shown, loose))

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from factory.common.errors import Fault, UserError
 from factory.common.image_bytes import INSTALL_HEIC, reads_heic
 from factory.common.local_paths import is_inside
-from factory.common.text import plural
+from factory.common.text import agree, plural
 from factory.data.image_classes import class_depth, is_split
 from factory.data.row_counts import shortened
 
@@ -40,6 +40,7 @@ READ, NOT_READ, HEIC, DATA, METADATA, ARCHIVES, OF_SYSTEMS = (
 )
 
 _DEEPEST = 100
+_TABLES = frozenset({".csv", ".tsv", ".json", ".jsonl"})
 NO_IMAGES = "without readable images"
 
 
@@ -96,7 +97,8 @@ class ImageFolder:
         total = _images(len(self.images) + len(self.not_read))
         suffixes = Counter(path.suffix.lower() for path in refused)
         raise UserError(
-            f"{shown}: {len(refused):,} of {total} are in unsupported formats "
+            f"{shown}: {len(refused):,} of {total} "
+            f"{agree(len(refused), 'is in an unsupported format', 'are in unsupported formats')} "
             f"({_counted(suffixes)}; the first is {refused[0]}); convert them to JPEG or PNG"
             + (", or skip them with --skip-unreadable" if self.images else "")
             + (f", or {_WITH_HEIC}" if HEIC & suffixes.keys() else "")
@@ -121,8 +123,37 @@ class ImageFolder:
         found = dict(sorted((suffixes + self.others).items()))
         empty = self._empty_classes()
         if empty:
-            found[f"{NO_IMAGES} (folders: {shortened(empty)})"] = len(empty)
+            noun = "folder" if len(empty) == 1 else "folders"
+            found[f"{noun} {NO_IMAGES} ({shortened(empty)})"] = len(empty)
         return found
+
+    def without_images(self) -> str:
+        """Describe what a folder without images contains."""
+        others = f", only {_counted(self.others)}" if self.others else ""
+        folders = sorted(map(str, self.folders))
+        if not folders:
+            return f"contains no images{others}"
+        named = f"{plural(len(folders), 'folder')} ({shortened(folders)})"
+        return f"contains no images{others} in its {named}"
+
+    def refuse_without_rows(self, shown: str, *, labelled: bool) -> None:
+        """Reject a folder without images whose other files cannot hold rows either.
+
+        Args:
+            shown: The folder as the user named it.
+            labelled: Whether rows need labels. Otherwise they may be lines of text files.
+
+        Raises:
+            UserError: It has no such file.
+        """
+        rows = DATA | _TABLES | (set() if labelled else {".txt"})
+        if rows.isdisjoint(self.others):
+            folders = [one for one in sorted(self.folders) if not is_split(one.name)]
+            example = folders[0] if folders else "cat"
+            raise UserError(
+                f"{shown}: {self.without_images()}; put the images of each class into a folder "
+                f"with its name ({shown}/{example}/1.jpg), or name another dataset"
+            )
 
     def _empty_classes(self) -> list[str]:
         """Return the folders without images that would be a class or a split."""

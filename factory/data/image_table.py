@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from factory.common.errors import Fault, UserError
 from factory.common.local_paths import is_inside
 from factory.common.redaction import cut_line
+from factory.common.text import agree, plural
 from factory.common.untrusted_files import read_text
 from factory.data.image_classes import SPLITS
 
@@ -144,7 +145,8 @@ def with_images(
     if missing and not skip_unreadable:
         first = repr(cut_line(names[missing[0]], 200))
         raise UserError(
-            f"{file}: {len(missing):,} of {len(paths):,} files do not exist (the first is row "
+            f"{file}: {len(missing):,} of {plural(len(paths), 'file')} "
+            f"{agree(len(missing), 'does', 'do')} not exist (the first is row "
             f"{missing[0]}: {first}); paths are relative to {file.parent}; correct them, or skip "
             "these rows with --skip-unreadable"
         )

@@ -21,7 +21,7 @@ _NO_SPLIT = "in no split"
 _REMEDIES = {
     _NO_ROW: "list these images in a metadata file, or move them out of the dataset",
     _NO_SPLIT: "name the files of each split in the card (`configs` in README.md), or rename them",
-    NO_IMAGES: "put images into these folders, or move them out of the dataset",
+    NO_IMAGES: "put images there, or move such folders out of the dataset",
 }
 
 

@@ -126,7 +126,10 @@ def _image_folder_of(
     if any((path / name).exists() for name in SAVED) or names_files(path, shown=str(path)):
         return None
     found = find_images(path)
-    if not has_images(found, str(path)) or not found.holds_images:
+    if not has_images(found, str(path)):
+        found.refuse_without_rows(str(path), labelled=labelled)
+        return None
+    if not found.holds_images:
         return None
     splits, left_out = load_folder(
         found, labelled=labelled, skip_unreadable=skip_unreadable, shown=str(path)

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError
-from factory.common.text import suggest
+from factory.common.text import plural, suggest
 
 if TYPE_CHECKING:
     import datasets
@@ -62,7 +62,7 @@ def filter_rows(dataset: datasets.Dataset, expression: str) -> datasets.Dataset:
     try:
         rows = matching_rows(expression, dataset.features, read)
         if not len(rows):
-            raise _fault(expression, f"it matches none of {len(dataset)} rows")
+            raise _fault(expression, f"it matches none of {plural(len(dataset), 'row')}")
     except FilterError as error:
         raise error.of_option() from None
     return dataset.select(rows)
@@ -88,7 +88,7 @@ def matching_rows(
 
     tree = _parse(expression, list(features))
     columns = sorted({node.id for node in ast.walk(tree) if isinstance(node, ast.Name)})
-    _check_columns(columns, list(features), expression)
+    _check_columns(columns, features, expression)
     used = {name: features[name] for name in columns}
     condition = _Translator(expression, used).visit(tree.body)
     if not isinstance(condition, pc.Expression):
@@ -131,11 +131,13 @@ def _reserved(expression: str, known: Sequence[str]) -> str | None:
     return None
 
 
-def _check_columns(names: Sequence[str], known: Sequence[str], expression: str) -> None:
-    known = [name for name in known if not keyword.iskeyword(name)]
+def _check_columns(names: Sequence[str], features: Mapping[str, Any], expression: str) -> None:
+    known = [name for name in features if not keyword.iskeyword(name)]
+    # An image can be compared with None only.
+    compared = [name for name in known if type(features[name]).__name__ != "Image"]
     for name in names:
         if name not in known:
-            hint = suggest(name, known, otherwise="columns")
+            hint = suggest(name, compared, otherwise="columns")
             raise _fault(expression, f"no column {name}; {hint}")
 
 

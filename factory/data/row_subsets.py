@@ -114,8 +114,8 @@ def check_labels(opened: OpenedDataset) -> NDArray[np.int64]:
     if len(present) < 2:
         found = ", ".join(opened.label_names[label] for label in present) or "none"
         raise UserError(
-            f"{opened.reference}: a classifier needs images of at least two classes; "
-            f"the {len(labels)} rows have only one ({found}){level_hint(opened)}"
+            f"{opened.reference}: a classifier needs images of at least two classes; found "
+            f"{plural(len(labels), 'image')} of one class ({found}){level_hint(opened)}"
         )
     return labels
 
@@ -149,7 +149,7 @@ def take_per_class(opened: OpenedDataset, *, count: int, seed: int) -> OpenedDat
         UserError: A class has fewer rows, or images have several labels.
     """
     if count < 1:
-        raise UserError(f"--images-per-class {count}: must be 1 or more")
+        raise UserError(f"--images-per-class {count}: expected 1 or more")
     if opened.several_labels:
         raise UserError(
             f"{opened.reference}: column {opened.label_column!r} has several labels per image, and "

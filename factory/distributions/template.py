@@ -5,9 +5,10 @@ conversions.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import repeat
+from typing import cast
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TOKEN = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[{}]")
@@ -37,11 +38,18 @@ class Template:
             columns: The values of each name, one per row.
             count: Number of rows.
         """
+        if len(self.parts) == 1:
+            return [self.parts[0]] * count
         cells = [
-            map(shown, columns[part]) if place % 2 else repeat(part, count)
+            _texts(columns[part]) if place % 2 else repeat(part, count)
             for place, part in enumerate(self.parts)
         ]
         return ["".join(row) for row in zip(*cells, strict=True)]
+
+
+def _texts(values: Sequence[Value | None]) -> Iterable[str]:
+    """Return the values of a column as prompt text; texts, the most frequent ones, are kept."""
+    return cast(Sequence[str], values) if set(map(type, values)) == {str} else map(shown, values)
 
 
 def shown(value: Value | None) -> str:

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from factory.common.errors import UserError
+from factory.common.program import command
+from factory.common.text import agree, plural
 from factory.common.whole_files import sha256
 from factory.data.columns import INDEX, RECIPE
 from factory.data.marks import Mark, read_marks
@@ -27,8 +30,14 @@ class Marked:
         """Read the marks.
 
         Raises:
-            UserError: See `read_marks`.
+            UserError: It does not exist, or see `read_marks`.
         """
+        if not path.is_file():
+            writer = command("view OUT")
+            raise UserError(
+                f"--marks {path}: file not found; mark images in `{writer}`, or "
+                f"write a CSV file with the columns {RECIPE} and {INDEX}"
+            )
         self._path, self._marks = path, read_marks(path)
         self._hash = sha256(path)
         self._found: set[Mark] = set()
@@ -55,6 +64,7 @@ class Marked:
             return []
         recipe, index = unknown[0]
         return [
-            f"{self._path}: {len(unknown):,} of {len(self._marks):,} marks name no image of the "
-            f"dataset; the first is {recipe},{index}"
+            f"{self._path}: {len(unknown):,} of {plural(len(self._marks), 'mark')} "
+            f"{agree(len(unknown), 'names', 'name')} no image of the dataset; the first is "
+            f"{recipe},{index}"
         ]

@@ -12,7 +12,7 @@ from typing import Any
 from factory.common import console
 from factory.common.card_notes import FILE_NAME, merge_cards, read_card, write_card
 from factory.common.errors import Failure, UserError
-from factory.common.text import some
+from factory.common.text import plural, some
 from factory.hub.changes import (
     LocalFile,
     Plan,
@@ -266,4 +266,4 @@ def _verify(session: HubSession, publication: Publication, made: str) -> None:
             f"{some(wrong, _SHOWN, separator='; ')}; a .gitignore in the repository may exclude "
             "them. Fix that, then run the same command again"
         )
-    console.log(f"checked {len(publication.files)} files of commit {made[:8]} by hash")
+    console.log(f"checked {plural(len(publication.files), 'file')} of commit {made[:8]} by hash")

@@ -11,6 +11,7 @@ from math import floor
 from typing import ClassVar
 
 from factory.common.errors import UserError
+from factory.common.text import expected_word
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def known_part(text: str) -> str:
 
 def _known(name: str, text: str, words: Iterable[str]) -> str:
     if text not in words:
-        raise UserError(f"{name} is {text!r:.80}; choose {', '.join(words)}")
+        raise UserError(f"{name} {text!r:.80}: {expected_word(text, words)}")
     return text
 
 

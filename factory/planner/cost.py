@@ -7,6 +7,7 @@ figure, no time is estimated.
 
 from dataclasses import dataclass
 
+from factory.common.text import plural
 from factory.models.presets import ModelPreset, find_preset
 from factory.planner.plan import plan
 from factory.recipe.resolved import ResolvedRecipe
@@ -138,4 +139,4 @@ def duration(seconds: float) -> str:
                 if seconds < 100 * length
                 else (f"{seconds / length:,.0f} {unit}")
             )
-    return f"{max(1, round(seconds))} seconds"
+    return plural(max(1, round(seconds)), "second")

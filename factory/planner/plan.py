@@ -199,9 +199,9 @@ class _Rows:
             repeat(self.recipe.name),
             _filled(texts, known),
             _filled([self.recipe.negative_prompt] * count, known),
-            (dict(zip(variables, one, strict=True)) for one in values),
+            map(dict, map(zip, repeat(tuple(variables)), values)),
             self._scales(),
-            (int(one or 0) for one in steps),
+            [int(one or 0) for one in steps],
             self._seeds().tolist(),
             repeat(0),
             texts if len(self.recipe.prompt) > 1 else repeat(None),
@@ -237,14 +237,16 @@ class _Rows:
         if isinstance(quantity, Distribution) and not quantity.by_class:
             return list(quantity.sample(sampled, self.numbers))
         values: list[Value | None] = [None] * len(sampled)
-        floats = quantity.type() == "float64"
         for places in self._places_by_label():
             one = quantity.of(self.names[self.labels[places[0]]])
             if one is None:
                 continue
             found = one.sample(sampled[places], self.numbers[places])
             for place, value in zip(places.tolist(), found, strict=True):
-                values[place] = float(value) if floats else value
+                values[place] = value
+        # The type of all classes is examined only if it can change a value.
+        if int in set(map(type, values)) and quantity.type() == "float64":
+            return [None if one is None else float(one) for one in values]
         return values
 
     def _places_by_label(self) -> list[Integers]:
@@ -274,6 +276,8 @@ class _Rows:
 
 def _filled(texts: Sequence[str], columns: Mapping[str, Sequence[Value | None]]) -> list[str]:
     """Return the text of each row: its template, filled with the row's values."""
+    if len(set(texts)) == 1:
+        return template_of(texts[0]).fill(columns, count=len(texts))
     places: dict[str, list[int]] = {}
     for place, text in enumerate(texts):
         places.setdefault(text, []).append(place)

@@ -6,7 +6,6 @@ are examined, so every machine gives the same answer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,20 +21,6 @@ _TOLERANCE = 2
 _STEP = 8
 
 
-def flaws(images: Sequence[ImageArray | None]) -> list[str | None]:
-    """Return the flaw of each image of a batch, as `flaw`.
-
-    Those that are clearly usable are found together, which takes a tenth of the time.
-    """
-    if len({None if image is None else image.shape for image in images}) != 1 or images[0] is None:
-        return [flaw(image) for image in images]
-    some = np.stack([image[::_STEP, ::_STEP] for image in images if image is not None])
-    usable = np.any(np.ptp(some, axis=(1, 2)) > _TOLERANCE, axis=-1).tolist()
-    return [
-        None if is_usable else flaw(image) for is_usable, image in zip(usable, images, strict=True)
-    ]
-
-
 def flaw(image: ImageArray | None) -> str | None:
     """Return the flaw of an image, or None if it is usable.
 
@@ -45,7 +30,12 @@ def flaw(image: ImageArray | None) -> str | None:
     """
     if image is None:
         return NOT_FINITE
-    # Pixels that differ prove the image usable; most images have some among every eighth one.
+    # Pixels that differ prove the image usable. Most images are told by two of them, which takes a
+    # tenth of the time, and nearly all others by every eighth one.
+    middle = image[image.shape[0] // 2, image.shape[1] // 2].tolist()
+    for one, other in zip(image[0, 0].tolist(), middle, strict=True):
+        if abs(one - other) > _TOLERANCE:
+            return None
     if np.any(_ranges(image[::_STEP, ::_STEP]) > _TOLERANCE):
         return None
     if image.max() <= _TOLERANCE:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from factory.common.errors import UserError
+from factory.common.text import expected_word
 
 OFFLOADS = ("group", "model", "sequential")
 
@@ -20,7 +21,7 @@ def require_offload(offload: str | None, device: str) -> None:
     if offload is None:
         return
     if offload not in OFFLOADS:
-        raise UserError(f"offload is {offload}; choose {', '.join(OFFLOADS)}")
+        raise UserError(f"offload {offload}: {expected_word(offload, OFFLOADS)}")
     if device.partition(":")[0] == "cpu":
         raise UserError(
             f"--offload {offload} keeps weights in main memory until an accelerator needs them, "

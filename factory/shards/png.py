@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def small_png_size(data: bytes) -> tuple[int, int] | None:
     Returns:
         None for all other bytes, valid images or not, which Pillow must judge.
     """
-    if len(data) < len(_file(0, 0, b"")):
+    if len(data) < _LEAST_BYTES:
         return None
     width, height = struct.unpack(">2I", data[_HEADER])
     row = 3 * width + 1
@@ -64,11 +65,19 @@ def small_png_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _file(width: int, height: int, data: bytes) -> bytes:
-    header = struct.pack(">2I5B", width, height, *_FORMAT)
-    chunks = {b"IHDR": header, b"IDAT": data, b"IEND": b""}
-    return _SIGNATURE + b"".join(_chunk(name, content) for name, content in chunks.items())
+    return b"".join((_start(width, height), _chunk(b"IDAT", data), _END))
+
+
+@lru_cache(maxsize=64)
+def _start(width: int, height: int) -> bytes:
+    """Return what precedes the rows, the same for all images of a size."""
+    return _SIGNATURE + _chunk(b"IHDR", struct.pack(">2I5B", width, height, *_FORMAT))
 
 
 def _chunk(name: bytes, content: bytes) -> bytes:
     check = zlib.crc32(content, zlib.crc32(name))
     return b"".join((struct.pack(">I", len(content)), name, content, struct.pack(">I", check)))
+
+
+_END = _chunk(b"IEND", b"")
+_LEAST_BYTES = len(_file(0, 0, b""))

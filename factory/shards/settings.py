@@ -13,6 +13,7 @@ from typing import Any, Literal
 from factory.common import console
 from factory.common.errors import UserError
 from factory.common.imports import without_garbage_collection
+from factory.common.text import expected_word
 from factory.models.inference import (
     Cache,
     GuidanceInterval,
@@ -167,7 +168,7 @@ def _require_valid(wanted: BuildSettings) -> None:
     for name in ("batch_size", "shard_size", "threads", "attempts"):
         value = getattr(wanted, name)
         if value not in (None, "auto") and value < 1:
-            raise UserError(f"{name} is {value}; give 1 or more")
+            raise UserError(f"{name} {value}: expected 1 or more")
     if wanted.batch_size == "auto" and wanted.cache and Cache.parse(wanted.cache).decides_per_batch:
         raise UserError(
             f"--batch-size auto cannot be used with --cache {wanted.cache}, which needs a number "
@@ -178,8 +179,9 @@ def _require_valid(wanted: BuildSettings) -> None:
         if wanted.compile and getattr(wanted, other):
             raise UserError(f"--compile cannot be used with --{other}; remove one of them")
     for name, known in (("dtype", DTYPES), ("device", DEVICES)):
-        if getattr(wanted, name) not in ("auto", *known):
-            raise UserError(f"{name} is {getattr(wanted, name)}; choose auto, {', '.join(known)}")
+        value = getattr(wanted, name)
+        if value not in ("auto", *known):
+            raise UserError(f"{name} {value}: {expected_word(str(value), ('auto', *known))}")
 
 
 def _require_same(wanted: BuildSettings, recorded: FixedSettings, *, device: str, out: str) -> None:

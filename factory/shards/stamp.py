@@ -85,13 +85,23 @@ class Inspection:
         return ShardEntry(file=file, rows=self.rows, sha256=self.sha256, failed=failed)
 
 
-def seal(file: io.BytesIO) -> None:
-    """Write the hash into the footer of a Parquet file whose stamp has zeros."""
+def seal(file: io.BytesIO) -> str:
+    """Write the hash into the footer of a Parquet file whose stamp has zeros.
+
+    Returns:
+        The SHA-256 of the whole file afterwards.
+    """
     with file.getbuffer() as data:
         footer = bytes(data[_footer_start(file, len(data)) :])
         place = len(data) - len(footer) + footer.rindex(_ZEROS.encode())
-        digest = hashlib.sha256(data).hexdigest().encode()
+        # Nearly all bytes precede the hash, so they are read once for both.
+        head = hashlib.sha256(data[:place])
+        whole = head.copy()
+        whole.update(data[place:])
+        digest = whole.hexdigest().encode()
         data[place : place + len(digest)] = digest
+        head.update(data[place:])
+    return head.hexdigest()
 
 
 def inspect(path: AnyPath) -> Inspection:

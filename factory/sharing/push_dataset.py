@@ -9,7 +9,7 @@ from factory.common.errors import Failure, Fault, UserError
 from factory.common.local_paths import is_inside, require_own
 from factory.common.program import command
 from factory.common.system_files import is_system_file
-from factory.common.text import some
+from factory.common.text import plural, some
 from factory.hub.changes import LocalFile, local_file
 from factory.hub.ids import parse_target
 from factory.hub.publish import (
@@ -195,4 +195,4 @@ def _require_whole(out: Path, found: Manifest, *, show_progress: bool) -> None:
 
 def _title(found: Manifest) -> str:
     images = sum(entry.images for entry in found.configs.values())
-    return f"{images:,} images: {some(found.in_order(), 5)}"
+    return f"{plural(images, 'image')}: {some(found.in_order(), 5)}"

@@ -6,16 +6,38 @@ import io
 import multiprocessing
 import random
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import parts
+from . import parts, profiles
 from .processes import Finished, function
 from .timing import Figure, Scale, compared, in_turn, line_through
 
 _SHARD = 512
 _PLAIN = "plain loop"
 _PARTS = 2
+_LIMIT = "compression alone"
+_PROFILE = {
+    "rows of the plan": ["factory.planner.plan:Plan.rows"],
+    "ready images, flaws": ["factory.builder.rows:_generate_batch"],
+    "encoding": ["factory.builder.rows:_encode"],
+    "tasks of the encoders, rows": [
+        "factory.builder.rows:_Batch.of",
+        "factory.builder.rows:_Batch.rows",
+        "factory.builder.row_maker:generate_rows",
+    ],
+    "Parquet": ["factory.shards.parquet:parquet_file"],
+    "hashing": ["factory.shards.parquet:seal"],
+    "writing": ["factory.shards.parquet:write_bytes"],
+    "markers, looking for files, progress": [
+        "factory.builder.shard_maker:ShardMaker.make",
+        "factory.builder.task_queue:Worklist.run",
+        "factory.builder.worker:RankOfBuild._show",
+    ],
+    "manifest and card": ["factory.builder.worker:RankOfBuild._finish"],
+}
 
 
 def run(folder: Path, scale: Scale, device: str) -> list[Figure]:
@@ -25,6 +47,7 @@ def run(folder: Path, scale: Scale, device: str) -> list[Figure]:
         "build_ready": (),
         "write_plainly": (),
         "build_in_processes": (scale.in_process,),
+        "compress_in_processes": (scale.in_process,),
     }
     done = in_turn(
         {
@@ -36,7 +59,7 @@ def run(folder: Path, scale: Scale, device: str) -> list[Figure]:
         },
         repeats=scale.pick(2, 1, 1),
     )
-    ours, plain, several = (
+    ours, plain, several, limit = (
         [*zip(done[f"{name} {small}"], done[f"{name} {large}"], strict=True)] for name in measured
     )
     points = [(small, one.peak_bytes) for one, _ in ours]
@@ -47,8 +70,9 @@ def run(folder: Path, scale: Scale, device: str) -> list[Figure]:
     further = large - small
     return [
         *_speed(ours, plain, further=further),
-        *_two_processes(several, ours, further=further),
+        *_two_processes(several, ours, limit, further=further),
         *_memory(points, ours, plain),
+        *_profile(folder, small, large, scale),
     ]
 
 
@@ -67,17 +91,25 @@ def _rates(pairs: _Pairs, *, further: int) -> list[float]:
     return [further / (two.seconds - one.seconds) for one, two in pairs]
 
 
-def _two_processes(several: _Pairs, ours: _Pairs, *, further: int) -> list[Figure]:
+def _two_processes(several: _Pairs, ours: _Pairs, limit: _Pairs, *, further: int) -> list[Figure]:
+    what, note = f"marginal speed in {_PARTS} processes", "`build --part 1/2` and `--part 2/2`"
+    rates = [_rates(pairs, further=further) for pairs in (several, ours, limit)]
     return [
-        compared(
-            f"marginal speed in {_PARTS} processes",
-            "images/s",
-            _rates(several, further=further),
-            "one process",
-            _rates(ours, further=further),
-            note="`build --part 1/2` and `--part 2/2` at the same time",
-        )
+        compared(what, "images/s", rates[0], "one process", rates[1], note=f"{note} together"),
+        compared(what, "images/s", rates[0], _LIMIT, rates[2], note="Pillow's, same processes"),
     ]
+
+
+def _profile(folder: Path, few: int, many: int, scale: Scale) -> list[Figure]:
+    runs = scale.pick(3, 1, 1)
+    done = [_measure("profile_ready", folder, few, many, scale=scale) for _ in range(runs)]
+    return profiles.figures("profile", "CPU µs per image", [one.value for one in done])
+
+
+def profile_ready(folder: str, few: int, many: int) -> dict[str, float]:
+    """Return the further CPU µs of a further ready image by phase."""
+    run = partial(build_ready, folder)
+    return profiles.marginal(run, _PROFILE, few=few, many=many)
 
 
 def _speed(ours: _Pairs, plain: _Pairs, *, further: int) -> list[Figure]:
@@ -118,14 +150,31 @@ def build_in_processes(folder: str, images: int, in_process: bool) -> None:
     import tempfile
 
     place, numbers = tempfile.mkdtemp(dir=folder), range(1, _PARTS + 1)
-    arguments = [(place, images, number, _PARTS) for number in numbers]
+    _together(_build_part, [(place, images, number, _PARTS) for number in numbers], in_process)
+
+
+def compress_in_processes(folder: str, images: int, in_process: bool) -> None:
+    """Compress ready images in processes that each take a part, and do nothing else."""
+    _together(_compress, [(images // _PARTS,)] * _PARTS, in_process)
+
+
+def _compress(images: int) -> None:
+    from PIL import Image
+
+    from factory.shards.png import small_png
+
+    ready = [Image.fromarray(one) for one in parts.ready_images()]
+    for number in range(images):
+        small_png(ready[number % len(ready)])
+
+
+def _together(run: Callable[..., None], arguments: list[tuple[Any, ...]], in_process: bool) -> None:
     if in_process:
         for one in arguments:
-            _build_part(*one)
+            run(*one)
         return
-    started = multiprocessing.get_context("spawn")
-    with started.Pool(_PARTS) as pool:
-        pool.starmap(_build_part, arguments, chunksize=1)
+    with multiprocessing.get_context("spawn").Pool(_PARTS) as pool:
+        pool.starmap(run, arguments, chunksize=1)
 
 
 def _build_part(folder: str, images: int, number: int, count: int) -> None:

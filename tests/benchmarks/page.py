@@ -30,7 +30,7 @@ _WHERE = {
     "bench-gpu": "No CUDA device was available; run `make bench-gpu` on a machine with one.",
 }
 _COLUMNS = "| measured | unit | data-factory | alternative | its figure | ratio | note |"
-_LIMITS = ("bare passes", "model alone")
+_LIMITS = ("bare passes", "model alone", "compression alone")
 """Alternatives that do only what cannot be left out."""
 _RULE = "|---|---|---:|---|---:|---:|---|"
 

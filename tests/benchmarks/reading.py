@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import parts
+from . import parts, profiles
 from .many_shards import make_complete, make_incomplete
 from .processes import command, function, program
 from .timing import Figure, Scale, compared, in_turn
@@ -19,6 +19,15 @@ from .timing import Figure, Scale, compared, in_turn
 _ROWS = 512
 _PLAN = 10**8
 _CLASSES = 1000
+_VERIFY = "factory.inspection.verify"
+_PROFILE = {
+    "SHA-256, stamp": [f"{_VERIFY}_rows:inspect_file"],
+    "bounds": [f"{_VERIFY}_rows:require_bounded"],
+    "Parquet": [f"{_VERIFY}_rows:_read"],
+    "rows of the plan": ["factory.planner.plan:Plan.rows", f"{_VERIFY}_rows:_planned_rows"],
+    "images": [f"{_VERIFY}_decoding:small_png_size"],
+    "comparing": [f"{_VERIFY}:check_shard"],
+}
 
 
 def run(folder: Path, scale: Scale, device: str) -> list[Figure]:
@@ -79,10 +88,13 @@ def _loop() -> list[tuple[object, ...]]:
 def _verify(folder: Path, scale: Scale) -> list[Figure]:
     from .overhead import build_ready
 
-    images = scale.pick(10_000, 1_000, 20)
-    folder.mkdir()
-    build_ready(str(folder), images)
-    (out,) = folder.glob("*/out")
+    few, images = scale.pick((1_000, 10_000), (200, 1_000), (10, 20))
+    outs = {}
+    for count in (few, images):
+        (folder / f"{count}").mkdir(parents=True)
+        build_ready(str(folder / f"{count}"), count)
+        (outs[count],) = folder.glob(f"{count}/*/out")
+    out = outs[images]
     done = in_turn(
         {
             name: lambda name=name: function(f"reading:{name}", str(out), scale=scale).value
@@ -90,6 +102,11 @@ def _verify(folder: Path, scale: Scale) -> list[Figure]:
         },
         repeats=scale.pick(3, 1, 1),
     )
+    both = (few, str(outs[few]), images, str(out))
+    profiled = [
+        function("reading:profile_verify", *both, scale=scale).value
+        for _ in range(scale.pick(3, 1, 1))
+    ]
     return [
         compared(
             "verify",
@@ -98,8 +115,17 @@ def _verify(folder: Path, scale: Scale) -> list[Figure]:
             "hash, read, decode",
             done["decode_rate"],
             note="the alternative compares nothing with the plan",
-        )
+        ),
+        *profiles.figures("profile of verify", "CPU µs per row", profiled),
     ]
+
+
+def profile_verify(few: int, few_out: str, many: int, many_out: str) -> dict[str, float]:
+    """Return the further CPU µs that `verify` takes for a further row, by phase."""
+    from factory.inspection.verify import verify_set
+
+    outs = {few: few_out, many: many_out}
+    return profiles.marginal(lambda rows: verify_set(outs[rows]), _PROFILE, few=few, many=many)
 
 
 def verify_rate(out: str) -> float:
