@@ -1,7 +1,12 @@
-"""After importing large libraries, programs search for cycles among new objects only."""
+"""What importing large libraries costs, then and later."""
 
 import subprocess
 import sys
+from importlib import metadata
+
+import pytest
+
+from factory.common.imports import listing_packages_on_demand
 
 CODE = """
 import gc
@@ -34,3 +39,23 @@ def test_a_program_exempts_what_it_imported_and_nothing_made_later() -> None:
 
 def test_objects_of_a_caller_in_python_stay_in_the_search() -> None:
     assert exempt_objects("main()") == [0, 0]
+
+
+def test_packages_are_listed_when_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def listing() -> dict[str, list[str]]:
+        calls.append("listed")
+        return {"PIL": ["pillow"]}
+
+    monkeypatch.setattr(metadata, "packages_distributions", listing)
+    with listing_packages_on_demand():
+        found = metadata.packages_distributions()
+    assert metadata.packages_distributions is listing
+    assert calls == []
+    assert (found == {"PIL": ["pillow"]}, found["PIL"], "torch" in found) == (
+        True,
+        ["pillow"],
+        False,
+    )
+    assert calls == ["listed"]

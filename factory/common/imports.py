@@ -2,8 +2,9 @@
 
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 
 _freezes = False
 
@@ -36,3 +37,40 @@ def without_garbage_collection() -> Iterator[None]:
             gc.freeze()
         if was_enabled:
             gc.enable()
+
+
+@contextmanager
+def listing_packages_on_demand() -> Iterator[None]:
+    """Let a library that lists all installed packages when it is imported do so when it reads them.
+
+    diffusers lists them to find packages that few have. Python looks up the files of each package
+    for it, which takes almost a second of CPU time for 200 packages.
+    """
+    from importlib import metadata
+
+    listing = metadata.packages_distributions
+    metadata.packages_distributions = lambda: _OnDemand(listing)
+    try:
+        yield
+    finally:
+        metadata.packages_distributions = listing
+
+
+class _OnDemand(Mapping[str, list[str]]):
+    """A mapping that is made when it is first read."""
+
+    def __init__(self, make: Callable[[], Mapping[str, list[str]]]) -> None:
+        self._make = make
+
+    @cached_property
+    def _made(self) -> Mapping[str, list[str]]:
+        return self._make()
+
+    def __getitem__(self, name: str) -> list[str]:
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        return len(self._made)

@@ -1,7 +1,7 @@
 """Make an Arrow table of rows without importing pandas.
 
-`pyarrow.Table.from_pylist` imports pandas, to recognise its values. Rows have plain values only, and
-the import takes a fifth of the CPU time of a small build whose images are ready.
+`pyarrow.Table.from_pylist` imports pandas, to recognise its values. Rows have plain values only,
+and the import takes a fifth of the CPU time of a small build whose images are ready.
 """
 
 from __future__ import annotations
