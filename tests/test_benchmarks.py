@@ -170,8 +170,11 @@ def test_results_survive_a_stopped_run(tmp_path: Path) -> None:
 
 
 def test_a_simulated_build_waits_for_its_last_shards() -> None:
-    from benchmarks.simulated import efficiency
+    from benchmarks.simulated import _SHARD_SIZES, efficiency
 
+    from factory.shards.settings import _BATCH_SIZE
+
+    assert [size for size in _SHARD_SIZES if size % _BATCH_SIZE] == [], "padding is not simulated"
     # Alone, the slow rank loses its start and the time of taking shards.
     alone = efficiency(100, 1, 10, taking_s=2, seed=0)
     assert 300 / (300 + 20 + 40) <= alone <= 300 / (300 + 20 + 10)
