@@ -1,10 +1,11 @@
 """Passes of the embedded generator's UNet, computed in other ways, against those of a build.
 
-    python -m tests.benchmarks.network_variants [--rounds 24] [--compile]
+    python -m tests.benchmarks.network_variants [--rounds 24] [--images 32] [--compile]
 
-Each variant and the UNet as it is in turn, batches of 32 guided images in bfloat16, one thread, CPU
+Each variant and the UNet as it is in turn, batches of guided images in bfloat16, one thread, CPU
 time of this process. Prints the median ratio of pairs, its quartiles, and how many of the outputs
-differ. With torchao installed, also `--quantize int8`.
+differ. With torchao installed, also `--quantize int8`. Weights of convolutions are packed only on
+processors for which oneDNN has bfloat16 (AVX-512).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,6 @@ from factory.renderer.pool import Renderers
 
 from .cpu_generation import recipe_file
 from .passes import Passes
-
-_BATCH = 32
 
 
 class _Replaced(nn.Module):
@@ -108,11 +107,12 @@ def _variants(network: Any) -> dict[str, Any]:
         return _replace(network, is_norm, lambda layer: _Replaced(layer, compute))
 
     contiguous = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
-    return {
-        "unchanged": copy.deepcopy(network),
-        "weights of convolutions packed once": _replace(
+    made = {"unchanged": copy.deepcopy(network)}
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        made["weights of convolutions packed once"] = _replace(
             network, lambda _, layer: isinstance(layer, nn.Conv2d), _packed
-        ),
+        )
+    return made | {
         "one product for queries, keys and values": _fused(network),
         "projections of the text once per image": _replace(network, is_text, _kept),
         "group norm in float32": norms(_float_norm),
@@ -121,12 +121,12 @@ def _variants(network: Any) -> dict[str, Any]:
     }
 
 
-def _network(folder: Path, quantize: str | None = None) -> Passes:
+def _network(folder: Path, images: int, quantize: str | None = None) -> Passes:
     recipe = load_recipe(str(recipe_file(folder, 100)))
     settings = InferenceSettings("bfloat16", quantize=quantize)
     renderer: Any = Renderers(None, device="cpu").get(recipe, settings)
-    rows = plan(recipe).rows(0, _BATCH)
-    return Passes.of(renderer._pipeline, lambda: renderer.render(rows, batch_size=_BATCH))
+    rows = plan(recipe).rows(0, images)
+    return Passes.of(renderer._pipeline, lambda: renderer.render(rows, batch_size=images))
 
 
 def _line(name: str, variant: Any, passes: Passes, rounds: int) -> str:
@@ -145,18 +145,19 @@ def _line(name: str, variant: Any, passes: Passes, rounds: int) -> str:
     return f"| {name} | {median:.2f} [{low:.2f}, {high:.2f}] | {share:.0%} |\n"
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=24, help="pairs for each variant")
+    parser.add_argument("--rounds", type=int, default=24, help="pairs for each variant, 2 or more")
+    parser.add_argument("--images", type=int, default=32, help="images per batch")
     parser.add_argument("--compile", action="store_true", help="also torch.compile: minutes")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-        passes = _network(Path(folder))
+        passes = _network(Path(folder), args.images)
         variants = _variants(passes.network)
         if find_spec("torchao"):
-            variants["--quantize int8"] = _network(Path(folder), "int8").network
+            variants["--quantize int8"] = _network(Path(folder), args.images, "int8").network
         if args.compile:
             variants["torch.compile"] = torch.compile(copy.deepcopy(passes.network))
         sys.stdout.write("| variant | CPU time, ratio | other outputs |\n|---|---:|---:|\n")
