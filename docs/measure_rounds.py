@@ -50,6 +50,7 @@ OTHERS = {
 }
 """Rows that are also compared with another one than random candidates."""
 COMPARED = "compared.parquet"
+_IMAGES = "data/train.parquet"
 _MIXING = 1 << 32
 
 
@@ -79,6 +80,9 @@ def main() -> None:
         sys.stdout.write(tables({args.model: runs}, baseline=RANDOM) + "\n")
         sys.stdout.flush()
     sys.stdout.write(tables({args.model: runs}, baseline=OTHERS))
+    for row in ROWS:
+        counts = [_chosen_per_class(args, seed, row) for seed in args.seeds]
+        sys.stdout.write(f"\n{row}: {np.min(counts)} to {np.max(counts)} chosen images per class\n")
 
 
 def _open(args: argparse.Namespace) -> Any:
@@ -100,6 +104,17 @@ def _split(
     return first, np.stack([one[args.first : last] for one in shuffled])
 
 
+def _folder(args: argparse.Namespace, seed: int, row: str) -> Path:
+    found: Path = args.out / f"seed-{seed}" / row.replace(",", "").replace(" ", "-")
+    return found
+
+
+def _chosen_per_class(args: argparse.Namespace, seed: int, row: str) -> NDArray[np.int64]:
+    """Return the number of images that a row adds to the first ones, shape (classes,)."""
+    labels = pq.read_table(_folder(args, seed, row) / _IMAGES, columns=[LABEL])[LABEL]
+    return np.bincount(labels.to_numpy()) - args.first
+
+
 def _correct(
     args: argparse.Namespace,
     pool: Any,
@@ -109,8 +124,8 @@ def _correct(
     candidates: NDArray[np.int64],
 ) -> Correct:
     """Return which real images a row's classifier classifies correctly."""
-    folder = args.out / f"seed-{seed}" / row.replace(",", "").replace(" ", "-")
-    file = folder / "data/train.parquet"
+    folder = _folder(args, seed, row)
+    file = folder / _IMAGES
     if not file.is_file():
         added = {
             "first images": lambda: candidates[:, :0],
@@ -154,7 +169,7 @@ def _chosen(
 ) -> NDArray[np.int64]:
     """Return the candidates that the classifier of the first images is least sure of."""
     names, rows = pool.features[LABEL].names, candidates.ravel()
-    run = load_classifier(args.out / f"seed-{seed}/first-images/run")
+    run = load_classifier(_folder(args, seed, "first images") / "run")
     judge = Judge(partial(probabilities, run, names, 256), model="", revision="")
     images = [row | {INDEX: index} for index, row in enumerate(pool.select(rows).to_list())]
     found = judge.measure(images)

@@ -32,7 +32,7 @@ _TAKEN = {
 
 @dataclass(frozen=True)
 class Written:
-    """What a folder contains.
+    """Content of a written folder.
 
     Attributes:
         num_samples: Number of samples, one per image.

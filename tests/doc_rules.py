@@ -61,6 +61,7 @@ NOT_RUN = {
     },
     "docs/train.md": {
         "python docs/compare_training.py": "trains many runs; test_train_timm.py has the options",
+        "compare() {": "the same",
         "python tests/model_speed.py": "measures for minutes",
     },
     "docs/eval.md": {
@@ -79,15 +80,15 @@ NOT_RUN = {
     "docs/view.md": {
         "data-factory view": "serves until it is stopped; test_view.py opens its page",
         "data-factory gate OUT --marks": "needs marks; test_view.py makes some and runs it",
-        "data-factory to-fiftyone": "needs fiftyone; test_view.py writes the folder",
+        "data-factory to-fiftyone": "its folder is for fiftyone; test_view.py writes it",
         "python tests/view_speed.py": "a million rows",
     },
     "docs/faster.md": {
         "data-factory build RECIPE OUT --guidance-interval": "test_inference.py",
         "data-factory build RECIPE OUT --model flux --cache": "the same",
         "python docs/measure_intervals.py": "measures for minutes",
-        "for interval in": "trains twelve models",
-        "python docs/compare_training.py": "the same",
+        "for seed in": "trains 30 models",
+        "data-factory build cifar10/random-guidance": "the same",
         "pip install": "the same",
         "data-factory build RECIPE OUT --model flux --offload": "the same",
     },

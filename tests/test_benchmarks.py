@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from benchmarks import page
+from benchmarks import network_variants, page
 from benchmarks.__main__ import JSON_NAME, PAGE_NAME, main, measured
 from benchmarks.goals import Goal
 from benchmarks.gpu_models import FULL
@@ -58,6 +58,15 @@ def test_every_benchmark_runs(name: str, capfd: pytest.CaptureFixture[str]) -> N
     assert "A tiny run with small counts" in shown
     assert all(value in shown for value in found["versions"].values())
     assert json.loads(json.dumps(found)) == found
+
+
+@pytest.mark.soak
+def test_other_ways_to_compute_the_network_run(capsys: pytest.CaptureFixture[str]) -> None:
+    network_variants.main(["--rounds", "2", "--images", "1"])
+    lines = [line.split("|")[1:-1] for line in capsys.readouterr().out.splitlines()[2:]]
+    other = {name.strip(): float(share.strip(" %")) for name, _, share in lines}
+    assert other["unchanged"] == other["projections of the text once per image"] == 0
+    assert other["all layers in contiguous order"] > 0, "it rounds in another way"
 
 
 @pytest.mark.slow
@@ -120,7 +129,7 @@ def test_a_section_that_fails_does_not_stop_the_others(
     assert [one["status"] for one in load(tmp_path / JSON_NAME).values()] == ["failed", "measured"]
     text = (tmp_path / PAGE_NAME).read_text()
     assert "Failed: ZeroDivisionError: division by zero" in text
-    assert "| speed | images/s | 2 [1, 3] |" in text
+    assert "| speed | images/s | 3 | 2 [1, 3] |" in text
     # Only what failed is measured again.
     monkeypatch.setattr(Section, "run", lambda self, *_: [figure] if self.module == "a" else 1 / 0)
     assert main(["--quick", "--resume", "--out", str(tmp_path)]) == 0
@@ -149,10 +158,10 @@ def test_measurements_alternate_and_ratios_are_those_of_pairs() -> None:
 def test_goals_are_reached_or_missed_by_the_median() -> None:
     spread, ratio = Spread(1.0, 4.0, 9.0, 3), Spread(0.5, 0.8, 2.0, 3)
     figures = [Figure("build", "s", spread, "stock, fast", spread, ratio)]
-    assert Goal("build", 4, "at most").judged(figures) == "build at most 4 s: reached (4)"
-    assert "**missed** (4)" in Goal("build", 3, "at most").judged(figures)
-    assert Goal("build", 0.9, other="stock").judged(figures).endswith("**missed** (0.8)")
-    assert "reached (0.8)" in Goal("build", 0.8, other="stock").judged(figures)
+    assert Goal("build", 4, "at most").judged(figures) == "build at most 4 s: reached (4, n = 3)"
+    assert "**missed** (4, n = 3)" in Goal("build", 3, "at most").judged(figures)
+    assert Goal("build", 0.9, other="stock").judged(figures).endswith("**missed** (0.8, n = 3)")
+    assert "reached (0.8, n = 3)" in Goal("build", 0.8, other="stock").judged(figures)
     assert Goal("other", 1).judged(figures) == "other at least 1: not measured"
 
 
@@ -164,8 +173,11 @@ def test_results_survive_a_stopped_run(tmp_path: Path) -> None:
 
 
 def test_a_simulated_build_waits_for_its_last_shards() -> None:
-    from benchmarks.simulated import efficiency
+    from benchmarks.simulated import _SHARD_SIZES, efficiency
 
+    from factory.shards.settings import _BATCH_SIZE
+
+    assert [size for size in _SHARD_SIZES if size % _BATCH_SIZE] == [], "padding is not simulated"
     # Alone, the slow rank loses its start and the time of taking shards.
     alone = efficiency(100, 1, 10, taking_s=2, seed=0)
     assert 300 / (300 + 20 + 40) <= alone <= 300 / (300 + 20 + 10)

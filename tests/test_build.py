@@ -128,7 +128,7 @@ def build_without_and_with_torch(folder: Path) -> None:
     made = recipe(folder, "base", sampling=sampling)
     for _ in range(2):
         generate(made, folder / "out", settings=settings)
-    heavy = {"torch", "diffusers", "transformers", "datasets", "accelerate"}
+    heavy = {"torch", "diffusers", "transformers", "datasets", "accelerate", "pandas"}
     assert not heavy & set(sys.modules)
     reports = [
         generate(made, folder / "torch", settings=settings, renderer_factory=_Undeclared)

@@ -489,6 +489,7 @@ def _other(used: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("part", ["blocks", "network"])
 def test_compiled_code_gives_the_same_bytes_in_every_process(
     part: str, saved: Callable[[str], Path], tmp_path: Path

@@ -517,6 +517,17 @@ def test_measurements_resume_where_their_scripts_wrote_before(tmp_path: Path) ->
     assert folders == ["dataset-0", "draw-1"]
 
 
+def test_the_measurement_counts_what_a_row_chose_of_each_class(tmp_path: Path) -> None:
+    import measure_rounds
+
+    file = tmp_path / "seed-3/highest-entropy-quota-by-deficit/data/train.parquet"
+    file.parent.mkdir(parents=True)
+    pq.write_table(pa.table({"label": [0, 0, 1, 1, 1, 1, 2, 2, 2]}), file)
+    args = SimpleNamespace(out=tmp_path, first=2)
+    found = measure_rounds._chosen_per_class(args, 3, "highest entropy, quota by deficit")
+    assert found.tolist() == [0, 2, 1]
+
+
 def image_of(row: dict[str, Any]) -> Any:
     from factory.gates.base import image_of as opened
 

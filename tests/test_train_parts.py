@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -340,6 +341,17 @@ def test_options_are_compared_with_the_baseline_by_seed() -> None:
     assert pairs[0].startswith("| quick | 3 | 44.00 | +0.00 (")
     assert pairs[1].split(" | ")[3] == ema.split(" | ")[3]
     assert pairs[2] == "| same | 3 | 44.00 |  |  |"
+
+
+@pytest.mark.parametrize(("page", "name"), [("faster", "faster"), ("train", "strong")])
+def test_commands_of_a_page_name_rows_of_their_file(page: str, name: str) -> None:
+    docs = Path(__file__).parent.parent / "docs"
+    text = (docs / f"{page}.md").read_text().replace("\\\n", "")
+    rows = yaml.safe_load((docs / f"{name}.yaml").read_text())["rows"]
+    assert {*re.findall(r"--row (\S+)", text)} == {*rows}
+    # A file has rows of several tables, and every row that is compared changes the intervals.
+    commands = re.findall(rf"python docs/compare_training.py docs/{name}.yaml .*", text)
+    assert commands and all("--row" in one or '"$@"' in one for one in commands)
 
 
 def test_every_row_to_compare_is_a_valid_command() -> None:

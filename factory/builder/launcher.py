@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.common.errors import Failure
+from factory.common.imports import without_garbage_collection
 from factory.common.process_messages import FOLDER, read_all
 from factory.common.program import own_words
 from factory.common.stop_signals import Stopped, stopping_on_signals
@@ -37,9 +38,10 @@ def run_in_processes(count: int) -> int:
         Failure: A process failed, with the message and exit status of the first one.
         Stopped: A signal asked to stop; the processes have stopped.
     """
-    from torch.distributed.elastic.multiprocessing import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import launch_agent
+    with without_garbage_collection():
+        from torch.distributed.elastic.multiprocessing import SignalException
+        from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+        from torch.distributed.launcher.api import launch_agent
 
     # The launcher replaces `$$` and `${local_rank}` in arguments.
     words = [word.replace("$", "$$") for word in [*own_words(), *sys.argv[1:]]]

@@ -60,7 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--by CRITERION",
         "entropy: the highest entropy; margin: the probability of the own class is closest to the "
-        "highest of another class (default: entropy)",
+        "highest of another class (default: entropy; in the one measurement, docs/rounds.md, only "
+        "margin was significantly better than random candidates)",
         choices=("entropy", "margin"),
         default="entropy",
     )

@@ -156,7 +156,8 @@ def this_process(device: str = "auto", **options: Any) -> PartialState:
     Raises:
         UserError: There is no such device, or the launch's variables are contradictory.
     """
-    from accelerate import PartialState
+    with without_garbage_collection():
+        from accelerate import PartialState
 
     with joining_processes():
         state = PartialState(cpu=device == "cpu" or on_cpus(), **options)

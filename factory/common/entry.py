@@ -16,6 +16,7 @@ from typing import TextIO
 
 from factory.common.console import close_bars
 from factory.common.errors import FactoryError, PeerFailure, UserError
+from factory.common.imports import freeze_imports
 from factory.common.process_messages import LastWords, leave
 from factory.common.redaction import for_terminal
 from factory.common.stop_signals import Stopped
@@ -54,6 +55,7 @@ def run_main(main: Callable[[], int | None]) -> None:
     which prints one message for all; see `factory.common.process_messages`.
     """
     _open_streams()
+    freeze_imports()
     # Pydantic searches all installed packages for plugins, for a tenth of the time of `check`.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     sys.argv[1:] = [_at_home(word) for word in sys.argv[1:]]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import FactoryError, UserError, first_line
-from factory.common.imports import without_garbage_collection
+from factory.common.imports import listing_packages_on_demand, without_garbage_collection
 from factory.models.embedded import EMBEDDED_ID, embedded_dir, embedded_revision
 from factory.models.folder_configs import check_configs, configs_of
 from factory.models.model_size import no_larger_than_folder
@@ -318,8 +318,9 @@ def _use_channels_last(pipeline: Any) -> None:
 @contextlib.contextmanager
 def _quiet_libraries() -> Iterator[None]:
     """Silence progress bars and developer advice of the libraries while they load."""
-    import diffusers
-    import transformers
+    with listing_packages_on_demand():
+        import diffusers
+        import transformers
 
     loggers = (diffusers.utils.logging, transformers.utils.logging)
     with quiet(*loggers), warnings.catch_warnings():

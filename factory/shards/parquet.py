@@ -18,6 +18,7 @@ from factory.common.parquet_bounds import require_bounded
 from factory.common.storage import AnyPath, entries, write_bytes
 from factory.shards.manifest import ShardEntry
 from factory.shards.png import COMPRESS_LEVEL, is_small, small_png
+from factory.shards.row_table import row_table
 from factory.shards.stamp import KEY, Stamp, read_stamp, seal
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def parquet_file(rows: Sequence[Row], *, schema: pyarrow.Schema, stamp: Stamp) -
     import pyarrow
     import pyarrow.parquet
 
-    table = pyarrow.Table.from_pylist(rows, schema=schema)
+    table = row_table(rows, schema)
     # An image is two columns of the file.
     images = ["image.bytes", "image.path"]
     others = [name for name in schema.names if name != "image"]

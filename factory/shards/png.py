@@ -1,7 +1,7 @@
 """Encode small images as PNG, and check such files, without the overhead of Pillow's objects.
 
 `save` examines options for as long as an image of 32 pixels takes to compress. Pillow's encoder and
-the bytes are the same. `Image.open` takes three times as long as decompressing such an image.
+the bytes are the same. `Image.open` takes longer than decompressing such an image.
 """
 
 from __future__ import annotations

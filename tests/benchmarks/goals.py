@@ -40,7 +40,8 @@ class Goal:
         above = spread.median >= self.value
         met = above if self.sense == "at least" else spread.median <= self.value
         digits = ",.0f" if spread.median >= 100 else ".3g"
-        return f"{goal}: {'reached' if met else '**missed**'} ({spread.median:{digits}})"
+        verdict = "reached" if met else "**missed**"
+        return f"{goal}: {verdict} ({spread.median:{digits}}, n = {spread.count})"
 
 
 _SD14 = "Stable Diffusion 1.4, 512 px"
@@ -60,7 +61,7 @@ GOALS = {
     ),
     "overhead": (
         Goal("marginal speed in 2 processes", 8_000),
-        Goal("start, and the smaller number of images", 2, "at most"),
+        Goal("start and the first images", 2, "at most"),
         Goal("peak memory", 400, "at most"),
     ),
     "reading": (
@@ -79,7 +80,14 @@ GOALS = {
 """By section. A goal that needs another number of processes than the section has is left out."""
 
 
-def judged(section: str, figures: Sequence[Figure]) -> Iterator[str]:
-    """Yield one line with the goals of a section, if it has some."""
+def judged(section: str, figures: Sequence[Figure], *, load: str) -> Iterator[str]:
+    """Yield one line with the goals of a section, if it has some.
+
+    Args:
+        section: Its name.
+        figures: What was measured.
+        load: Other work on the machine, as in the line of the machine.
+    """
     if goals := GOALS.get(section):
-        yield f"\nGoals (medians): {'; '.join(goal.judged(figures) for goal in goals)}."
+        found = "; ".join(goal.judged(figures) for goal in goals)
+        yield f"\nGoals (medians; load before: {load}): {found}."

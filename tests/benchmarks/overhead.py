@@ -122,7 +122,7 @@ def _speed(ours: _Pairs, plain: _Pairs, *, further: int) -> list[Figure]:
     return [
         compared("marginal speed", "images/s", rates[0], _PLAIN, rates[1], note=note),
         compared("marginal CPU time", "ms per image", cpu[0], _PLAIN, cpu[1]),
-        compared("start, and the smaller number of images", "s", starts[0], _PLAIN, starts[1]),
+        compared("start and the first images", "s", starts[0], _PLAIN, starts[1]),
     ]
 
 

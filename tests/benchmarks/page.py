@@ -21,18 +21,23 @@ _HEAD = """\
 
 Measured by `make bench` and, on a machine with a CUDA device, `make bench-gpu`. Each line compares
 this project with an alternative. Both were measured in turn in the same run, in fresh processes
-where start-up counts. A cell has the median and, in brackets, the lowest and highest measurement.
-The ratio is this project's figure divided by the alternative's, pair by pair: above 1 is better for
-rates (images/s), below 1 for times and memory. Compare ratios: the figures depend on the machine.
+where start-up counts. A cell has the median of n measurements (their mean if n is 2) and, in
+brackets, the lowest and highest. The ratio is this project's figure divided by the alternative's,
+pair by pair: above 1 is better for rates (images/s), below 1 for times and memory. Compare ratios:
+the figures depend on the machine, and with n = 2 or under load a small difference means little.
+
+Goals are those set for this project before measuring. *Load before* is the average number of
+processes in the minute before a section, those of the section before it included. Where other work
+went on, it slowed the measurements down, and a goal may be missed only because of that.
 """
 _WHERE = {
     "bench": "Run `make bench` on a quiet machine.",
     "bench-gpu": "No CUDA device was available; run `make bench-gpu` on a machine with one.",
 }
-_COLUMNS = "| measured | unit | data-factory | alternative | its figure | ratio | note |"
+_COLUMNS = "| measured | unit | n | data-factory | alternative | its figure | ratio | note |"
 _LIMITS = ("bare passes", "model alone", "compression alone")
 """Alternatives that do only what cannot be left out."""
-_RULE = "|---|---|---:|---|---:|---:|---|"
+_RULE = "|---|---|---:|---:|---|---:|---:|---|"
 
 
 def text(results: Results) -> str:
@@ -47,18 +52,26 @@ def text(results: Results) -> str:
 def _section(name: str, section: Section, found: Mapping[str, Any] | None) -> Iterator[str]:
     yield f"## {section.title}\n"
     yield f"{section.about}\n"
-    if section.tried:
-        yield f"Tried, and did not pay: {'; '.join(section.tried)}.\n"
     if found is None:
         yield f"{NOT_MEASURED.capitalize()}. {_WHERE[section.target]}\n"
-        return
+    else:
+        yield from _results(name, found)
+    if section.tried:
+        yield "Tried, and not used:\n"
+        yield from (f"- {one[0].upper()}{one[1:]}." for one in section.tried)
+        yield ""
+
+
+def _results(name: str, found: Mapping[str, Any]) -> Iterator[str]:
     if found["status"] == "failed":
         yield f"Failed: {found['reason']}\n"
     else:
         figures = [Figure.of_dict(one) for one in found["figures"]]
         yield from _table(figures)
         if found["scale"] == "full":
-            yield from judged(name, figures)
+            yield from judged(
+                name, figures, load=found["machine"].get("load before", "not recorded")
+            )
     if found["scale"] != "full":
         yield f"\n**A {found['scale']} run with small counts: the figures mean nothing.**"
     yield f"\n{_origin(found)}\n"
@@ -71,6 +84,7 @@ def _table(figures: Sequence[Figure]) -> Iterator[str]:
         cells = (
             one.what,
             one.unit,
+            str(one.ours.count),
             _spread(one.ours),
             _alternative(one.other),
             _spread(one.others),
@@ -86,7 +100,7 @@ def _spread(spread: Spread | None) -> str:
     if spread is None:
         return ""
     if spread.count == 1:
-        return f"{_number(spread.median)} (once)"
+        return _number(spread.median)
     return f"{_number(spread.median)} [{_number(spread.low)}, {_number(spread.high)}]"
 
 
