@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,20 +25,22 @@ from factory.builder.compatible import require_whole_batches
 from factory.builder.jobs import make_jobs
 from factory.common.errors import UserError
 from factory.common.image_arrays import ImageArray
+from factory.common.image_bytes import load_image
 from factory.inspection.preview import preview
 from factory.inspection.regenerate import Regenerator
 from factory.inspection.replay import replay
 from factory.models.inference import QUANTIZE_WITH, Cache, GuidanceInterval, InferenceSettings
 from factory.planner.plan import ImageSpec
+from factory.renderer.compiling import compile_network
 from factory.renderer.diffusers_renderer import DiffusersRenderer
 from factory.renderer.guidance import GuidancePerImage, network_of
 from factory.renderer.guidance_interval import _guided_calls, guidance_in
 from factory.renderer.pipelines import Pipelines, _cannot_load, load_pipeline
-from factory.renderer.placement import place, require_offload
+from factory.renderer.placement import decode_one_by_one, place, require_offload
 from factory.renderer.quantization import quantization
 from factory.shards.manifest import parse_manifest, read_manifest
 from factory.shards.parquet import read_rows
-from factory.shards.settings import fix
+from factory.shards.settings import BuildSettings, fix
 from factory.shards.stamp import read_stamp
 
 STEPS = 4
@@ -449,3 +454,116 @@ def test_an_offload_is_recorded_and_may_differ_later(
     unused = manifest.model_copy(update={"offload": ()})
     assert "offload" not in unused.text()
     assert parse_manifest(tmp_path, manifest.text()) == manifest
+
+
+@pytest.mark.parametrize(
+    ("used", "shown"),
+    [
+        ({"compile": "blocks"}, "dtype float32, compile blocks"),
+        ({"compile": "network", "guidance_interval": "0,0.5"}, "interval 0,0.5, compile network"),
+        ({"vae_slicing": True}, "dtype float32, vae slicing"),
+    ],
+)
+def test_other_ways_to_compute_are_recorded_and_replayed(
+    used: dict[str, Any], shown: str, saved: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Without translating, which takes a minute; see the soak test below."""
+    model = saved("stable_diffusion")
+    tiny = recipe(tmp_path, "tiny", model={"id": str(model)}, output={"size": 16})
+    out = tmp_path / "out"
+    with torch.compiler.set_stance("force_eager"):
+        build(tiny, out, settings=replace(SETTINGS, **used), show_progress=False)
+        where: dict[str, Any] = {"config": "tiny", "index": 3, "allow_local_model": True}
+        assert replay(out, **where).regenerated.same_bytes
+    manifest = read_manifest(out)
+    assert manifest is not None
+    assert str(manifest.settings.inference).endswith(shown)
+    with pytest.raises(UserError, match=rf"{next(iter(used))} \w+ \(recorded: "):
+        build(tiny, out, settings=replace(SETTINGS, **_other(used)), show_progress=False)
+
+
+def _other(used: dict[str, Any]) -> dict[str, Any]:
+    """Return another value for the first setting."""
+    name = next(iter(used))
+    return {name: {"blocks": "network", "network": "blocks", True: False}[used[name]]}
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("part", ["blocks", "network"])
+def test_compiled_code_gives_the_same_bytes_in_every_process(
+    part: str, saved: Callable[[str], Path], tmp_path: Path
+) -> None:
+    model = saved("stable_diffusion")
+    tiny = recipe(tmp_path, "tiny", model={"id": str(model)}, output={"size": 16})
+    file, first = tmp_path / "tiny.yaml", tmp_path / "first"
+    for out in (first, tmp_path / "second"):
+        words = ["build", str(file), str(out), "--processes", "2", "--compile", part]
+        words += ["--batch-size", "4", "--shard-size", "8", "--dtype", "float32"]
+        subprocess.run([sys.executable, "-m", "factory", *words], check=True)
+    assert tree(first) == tree(tmp_path / "second")
+    build(tiny, tmp_path / "plain", settings=SETTINGS, show_progress=False)
+    images = [read_rows(shard(out, "tiny"))[0]["image"] for out in (first, tmp_path / "plain")]
+    assert images[0] != images[1], "nothing was compiled"
+    pixels = [np.asarray(load_image(one["bytes"]), np.int16) for one in images]
+    assert abs(pixels[0] - pixels[1]).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"compile": "all"}, "compile 'all': expected blocks or network"),
+        ({"compile": "blocks", "cache": "taylorseer"}, "--compile cannot be used with --cache"),
+        ({"compile": "blocks", "offload": "group"}, "--compile cannot be used with --offload"),
+        (
+            {"batch_size": "auto", "cache": "first-block"},
+            "--batch-size auto cannot be used with --cache first-block, .*; give one",
+        ),
+    ],
+)
+def test_settings_that_exclude_each_other_are_refused(
+    settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        fix(BuildSettings(**settings), recorded=None, device="cpu", out="out")
+
+
+def test_what_cannot_be_compiled_or_sliced_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = SimpleNamespace(unet=torch.nn.Linear(1, 1), vae=None)
+    with pytest.raises(UserError, match=r"Linear names no repeated blocks .* --compile network"):
+        compile_network(pipeline, "blocks")
+    with pytest.raises(UserError, match=r"SimpleNamespace has no decoder, .*; remove the option"):
+        decode_one_by_one(pipeline)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(UserError, match=r"there is no no-such-compiler on the PATH; install one"):
+        compile_network(pipeline, "network")
+
+
+class _SlowCalls(FakeRenderer):
+    """Takes the same time for every batch, so that larger ones are faster."""
+
+    def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[ImageArray]:
+        time.sleep(0.02)
+        return super().render(rows, batch_size=batch_size)
+
+
+def test_an_automatic_batch_size_is_measured_once_and_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = replace(SETTINGS, batch_size="auto", shard_size=None)
+    out = tmp_path / "out"
+    for images in (5, 8):
+        build(
+            recipe(tmp_path, "base", images_per_class=images),
+            out,
+            settings=settings,
+            show_progress=False,
+            renderer_factory=_SlowCalls,
+        )
+        manifest = read_manifest(out)
+        assert manifest is not None
+        # Of 15 images; a larger config keeps it.
+        assert manifest.settings.batch_size == 8
+        assert manifest.settings.shard_size == 504
+    said = capsys.readouterr().err
+    assert said.count("tests/none: batch size 8 (images/s with 2 steps: 1: ") == 1

@@ -36,7 +36,7 @@ FACES = {
         "directory generations hub_limits layout manifest parquet plan_check png repair settings "
         "stamp"
     ),
-    "renderer": "contact_sheet diffusers_renderer flaws out_of_memory placement pool",
+    "renderer": "batch_speed contact_sheet diffusers_renderer flaws out_of_memory placement pool",
     "card": "header licences page reader_files scores",
     "builder": "build jobs launcher markers partial_shards processes ranks tidy",
     "gates": "base choice class_margin clip_score duplicates embedding_duplicates embeddings judge "

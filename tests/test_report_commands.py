@@ -39,6 +39,8 @@ EVERY_SETTING = FixedSettings(
     guidance_interval="0.1,0.6",
     cache="first-block:0.1",
     quantize="int8",
+    compile="blocks",
+    vae_slicing=True,
 )
 # Options that the printed commands lack, with the reason.
 _NO_RESULT = "changes what is printed or published, not the result"

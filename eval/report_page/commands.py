@@ -16,7 +16,7 @@ from factory.common.redaction import one_line, redacted
 # Settings of a dataset that are options of `build`.
 _SETTINGS = (
     *("batch_size", "shard_size", "dtype", "threads", "device", "attempts"),
-    *("guidance_interval", "cache", "quantize"),
+    *("guidance_interval", "cache", "quantize", "compile", "vae_slicing"),
 )
 
 

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from factory.builder.auto_batch import batch_size_of
 from factory.builder.costs import Costs
 from factory.builder.jobs import Job, adopt_counts, make_jobs, require_same_as_begun
 from factory.builder.markers import Markers, remove_empty_folders
@@ -145,6 +146,8 @@ def _prepare(
             require_whole_prompts(job.recipe, encoders, allowed=how.allow_cut_prompts)
             loaded[job.name] = pipeline_settings(renderer)
             require_used_guidance(job.recipe, loaded[job.name])
+        if wanted.batch_size == "auto":
+            wanted = replace(wanted, batch_size=batch_size_of(state, renderers))
         jobs = [replace(job, pipeline=loaded.get(job.name)) for job in jobs]
         if loaded:
             # Loading a model takes minutes: other launches may have written their first shards.

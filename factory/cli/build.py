@@ -9,9 +9,11 @@ from factory.cli.arguments import (
     RECIPE_HELP,
     add_allow_cut_prompts,
     add_allow_pickle,
+    add_compile,
     add_offload,
     add_quantize,
     add_recipe_changes,
+    add_vae_slicing,
     note_dropped_keys,
     recipes_of,
     warn_of_unknown_words,
@@ -55,7 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_recipe_changes(parser)
     group = parser.add_argument_group("build settings", "fixed at the first start of a build")
-    add_batch_size(group, 32)
+    shown = "32; auto: the fastest that fits, measured before the first image"
+    add_batch_size(group, shown, number=_number_or_auto)
     option(group, "--shard-size N", "images per file (default 512)", positive)
     option(
         group,
@@ -83,6 +86,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "taylorseer[:STEPS] (default: compute all)",
     )
     add_quantize(group)
+    add_compile(group)
+    add_vae_slicing(group)
     add_device(group)
     shared = parser.add_argument_group("processes", _PROCESSES)
     option(
@@ -113,6 +118,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_quiet(parser)
 
 
+def _number_or_auto(text: str) -> int | str:
+    if text == "auto":
+        return text
+    try:
+        return positive(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or auto") from None
+
+
 def run(args: argparse.Namespace) -> int | None:
     """Run the build and print a summary, or start processes that do."""
     from factory.builder.build import BuildOptions, Part
@@ -128,6 +142,8 @@ def run(args: argparse.Namespace) -> int | None:
         guidance_interval=args.guidance_interval,
         cache=args.cache,
         quantize=args.quantize,
+        compile=args.compile,
+        vae_slicing=args.vae_slicing or None,
         offload=args.offload,
     )
     options = BuildOptions(

@@ -112,13 +112,13 @@ def _tell(found: dict[str, Any], sizes: BatchSizes | None) -> None:
 
 
 def _tell_sizes(sizes: BatchSizes) -> None:
-    rows = [[str(one.batch_size), f"{one.images_per_s:.3g}"] for one in sizes.tried]
+    rows = [[str(one.batch_size), f"{one.images_per_s:.3g}"] for one in sizes.tried.batches]
     console.write()
     console.write(console.table(rows, header=["batch size", "images/s"], align="rr"))
     best = sizes.best
     console.write(
         f"measured with {sizes.model}, {plural(sizes.steps, 'step')}, {sizes.dtype}, one process; "
-        f"{sizes.stopped}"
+        f"{sizes.tried.stopped}"
     )
     console.write(
         f"with {plural(sizes.own_steps, 'step')}: between {sizes.slowest_estimate:.3g} and "
@@ -142,8 +142,8 @@ def _plain(sizes: BatchSizes) -> dict[str, Any]:
         "dtype": sizes.dtype,
         "quantize": sizes.quantize,
         "offload": sizes.offload,
-        "tried": [vars(one) for one in sizes.tried],
-        "stopped": sizes.stopped,
+        "tried": [vars(one) for one in sizes.tried.batches],
+        "stopped": sizes.tried.stopped,
         "best": sizes.best.batch_size,
         "options": _options(sizes),
     }

@@ -137,7 +137,7 @@ def add_batch_size(
     parser: argparse._ActionsContainer,
     shown: object,
     *,
-    number: Callable[[str], int] = positive,
+    number: Callable[[str], Any] = positive,
 ) -> None:
     """Add --batch-size, None by default; `shown` is the default in the help."""
     option(parser, "--batch-size N", f"images per batch of each process (default: {shown})", number)

@@ -4,12 +4,14 @@ They trade exactness for speed or memory. A dataset keeps those of its first bui
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
 from typing import ClassVar
 
 from factory.common.errors import UserError
+from factory.common.text import expected_word
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,21 @@ def known_quantization(text: str) -> str:
     Raises:
         UserError: It is something else.
     """
-    if text not in QUANTIZE_WITH:
-        raise UserError(f"quantize is {text!r:.80}; choose {', '.join(QUANTIZE_WITH)}")
+    return _known("quantize", text, QUANTIZE_WITH)
+
+
+def known_part(text: str) -> str:
+    """Return the part of a network that is compiled: `blocks` or `network`.
+
+    Raises:
+        UserError: It is something else.
+    """
+    return _known("compile", text, ("blocks", "network"))
+
+
+def _known(name: str, text: str, words: Iterable[str]) -> str:
+    if text not in words:
+        raise UserError(f"{name} {text!r:.80}: {expected_word(text, words)}")
     return text
 
 
@@ -129,12 +144,16 @@ class InferenceSettings:
         guidance_interval: Guided part of the steps.
         cache: Reuse of results between steps.
         quantize: Kind of the network's weights, a key of `QUANTIZE_WITH`.
+        compile: What torch.compile translates: the network's repeated `blocks`, or the `network`.
+        vae_slicing: Whether images are decoded one by one.
     """
 
     dtype: str = "float32"
     guidance_interval: GuidanceInterval | None = None
     cache: Cache | None = None
     quantize: str | None = None
+    compile: str | None = None
+    vae_slicing: bool | None = None
 
     @property
     def libraries(self) -> tuple[str, ...]:
@@ -142,5 +161,7 @@ class InferenceSettings:
         return (QUANTIZE_WITH[self.quantize],) if self.quantize else ()
 
     def __str__(self) -> str:
-        used = {name: value for name, value in vars(self).items() if value is not None}
-        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in used.items())
+        used = {name.replace("_", " "): value for name, value in vars(self).items() if value}
+        return ", ".join(
+            name if value is True else f"{name} {value}" for name, value in used.items()
+        )

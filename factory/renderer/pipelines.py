@@ -26,7 +26,8 @@ from factory.models.scheduler_families import scheduler_problem
 from factory.models.variants import LEFT_OUT, variant_of_folder, variant_on_hub
 from factory.recipe.schema import Model
 from factory.renderer.adapters import load_adapters
-from factory.renderer.placement import place
+from factory.renderer.compiling import compile_network
+from factory.renderer.placement import decode_one_by_one, place
 from factory.renderer.quantization import quantization
 from factory.renderer.schedulers import make_scheduler
 
@@ -57,6 +58,8 @@ class Pipelines:
         dtype: torch.dtype,
         allow_pickle: bool = False,
         quantize: str | None = None,
+        compiled: str | None = None,
+        vae_slicing: bool = False,
         offload: str | None = None,
     ) -> None:
         """Store the options of `load_pipeline`; nothing is loaded yet."""
@@ -66,6 +69,8 @@ class Pipelines:
             dtype=dtype,
             allow_pickle=allow_pickle,
             quantize=quantize,
+            compiled=compiled,
+            vae_slicing=vae_slicing,
             offload=offload,
         )
         self._loaded: dict[Model, Any] = {}
@@ -111,6 +116,8 @@ def load_pipeline(
     dtype: torch.dtype,
     allow_pickle: bool = False,
     quantize: str | None = None,
+    compiled: str | None = None,
+    vae_slicing: bool = False,
     offload: str | None = None,
 ) -> Any:
     """Load a text-to-image pipeline with its adapters.
@@ -122,6 +129,8 @@ def load_pipeline(
         allow_pickle: Whether to load pickled weights if there are no safetensors: tensors only, so
             that code in them is rejected and not run.
         quantize: Kind of the network's weights; see `quantization`.
+        compiled: Part of the network that torch.compile translates; see `compile_network`.
+        vae_slicing: Whether to decode images one by one.
         offload: How parts reach the device; see `place`.
 
     Raises:
@@ -144,7 +153,11 @@ def load_pipeline(
             load_adapters(pipeline, model.adapters)
     pipeline.set_progress_bar_config(disable=True)
     _use_channels_last(pipeline)
+    if vae_slicing:
+        decode_one_by_one(pipeline)
     place(pipeline, device, offload)
+    if compiled:
+        compile_network(pipeline, compiled)
     return pipeline
 
 

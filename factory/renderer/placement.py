@@ -1,4 +1,4 @@
-"""Place a pipeline on a device, as a whole or part by part."""
+"""Fit a pipeline into the memory of a device."""
 
 from typing import Any
 
@@ -51,3 +51,19 @@ def place(pipeline: Any, device: Any, offload: str | None) -> None:
     else:
         streams = device.type == "cuda"
         pipeline.enable_group_offload(device, offload_type="leaf_level", use_stream=streams)
+
+
+def decode_one_by_one(pipeline: Any) -> None:
+    """Let a pipeline's decoder take one image of a batch at a time.
+
+    Raises:
+        UserError: Its decoder cannot.
+    """
+    decoder = getattr(pipeline, "vae", None)
+    if decoder is None or not hasattr(decoder, "use_slicing"):
+        name = "no decoder" if decoder is None else type(decoder).__name__
+        raise UserError(
+            f"--vae-slicing: {type(pipeline).__name__} has {name}, which cannot decode images one "
+            "by one; remove the option"
+        )
+    decoder.enable_slicing()

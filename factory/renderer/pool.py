@@ -120,6 +120,8 @@ class Renderers:
                 dtype=getattr(torch, inference.dtype),
                 allow_pickle=self._allow_pickle,
                 quantize=inference.quantize,
+                compiled=inference.compile,
+                vae_slicing=bool(inference.vae_slicing),
                 offload=self._offload,
             )
         with reporting_large_model(recipe.model.id):

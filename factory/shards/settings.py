@@ -8,13 +8,19 @@ directory use the recorded settings, so that all images are generated in the sam
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 from factory.common import console
 from factory.common.errors import UserError
 from factory.common.imports import without_garbage_collection
 from factory.common.text import expected_word
-from factory.models.inference import Cache, GuidanceInterval, InferenceSettings, known_quantization
+from factory.models.inference import (
+    Cache,
+    GuidanceInterval,
+    InferenceSettings,
+    known_part,
+    known_quantization,
+)
 
 DTYPES = ("float32", "bfloat16", "float16")
 DEVICES = ("cpu", "cuda", "mps", "xpu")
@@ -26,10 +32,11 @@ _ATTEMPTS = 4
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """Settings requested by the user; None and `auto` mean: as recorded, else the default.
+    """Settings requested by the user; None and `auto` mean: as recorded, else as described below.
 
     Attributes:
-        batch_size: Images per call of the model and process.
+        batch_size: Images per call of the model and process; `auto`: the fastest, measured before
+            the first image.
         shard_size: Images per Parquet file; ideally a multiple of the batch size.
         dtype: `float32`, `bfloat16`, `float16` or `auto`: bfloat16 if the hardware supports it.
         threads: CPU threads per process; default 1, so that bytes do not depend on the launch.
@@ -38,10 +45,12 @@ class BuildSettings:
         guidance_interval: `START,STOP`: the part of the steps in which images are guided.
         cache: `first-block[:THRESHOLD]` or `taylorseer[:STEPS]`: reuse results between steps.
         quantize: `int8` or `nf4`: weights of the network.
+        compile: `blocks` or `network`: what torch.compile translates.
+        vae_slicing: Whether to decode images one by one.
         offload: `group`, `model` or `sequential`. It changes no byte, so every launch has its own.
     """
 
-    batch_size: int | None = None
+    batch_size: int | Literal["auto"] | None = None
     shard_size: int | None = None
     dtype: str = "auto"
     threads: int | None = None
@@ -50,6 +59,8 @@ class BuildSettings:
     guidance_interval: str | None = None
     cache: str | None = None
     quantize: str | None = None
+    compile: str | None = None
+    vae_slicing: bool | None = None
     offload: str | None = None
 
 
@@ -66,6 +77,8 @@ class FixedSettings:
     guidance_interval: str | None = None
     cache: str | None = None
     quantize: str | None = None
+    compile: str | None = None
+    vae_slicing: bool | None = None
 
     @property
     def inference(self) -> InferenceSettings:
@@ -75,6 +88,8 @@ class FixedSettings:
             GuidanceInterval.parse(self.guidance_interval) if self.guidance_interval else None,
             Cache.parse(self.cache) if self.cache else None,
             known_quantization(self.quantize) if self.quantize else None,
+            known_part(self.compile) if self.compile else None,
+            self.vae_slicing,
         )
 
     def as_dict(self) -> dict[str, int | str]:
@@ -99,7 +114,9 @@ def fix(
     if recorded is not None:
         _require_same(wanted, recorded, device=device, out=out)
         return recorded
-    batch_size = wanted.batch_size or _BATCH_SIZE
+    # Until it is measured, an automatic one counts as the default.
+    given = wanted.batch_size
+    batch_size = given if isinstance(given, int) else _BATCH_SIZE
     return FixedSettings(
         batch_size=batch_size,
         shard_size=wanted.shard_size or -(-_SHARD_SIZE // batch_size) * batch_size,
@@ -110,6 +127,8 @@ def fix(
         guidance_interval=wanted.guidance_interval,
         cache=wanted.cache,
         quantize=wanted.quantize,
+        compile=wanted.compile,
+        vae_slicing=wanted.vae_slicing or None,
     )
 
 
@@ -136,6 +155,7 @@ def _canonical(wanted: BuildSettings) -> BuildSettings:
         "guidance_interval": GuidanceInterval.parse,
         "cache": Cache.parse,
         "quantize": known_quantization,
+        "compile": known_part,
     }
     given = {name: getattr(wanted, name) for name in readers}
     found: dict[str, Any] = {
@@ -147,8 +167,17 @@ def _canonical(wanted: BuildSettings) -> BuildSettings:
 def _require_valid(wanted: BuildSettings) -> None:
     for name in ("batch_size", "shard_size", "threads", "attempts"):
         value = getattr(wanted, name)
-        if value is not None and value < 1:
+        if value not in (None, "auto") and value < 1:
             raise UserError(f"{name} {value}: expected 1 or more")
+    if wanted.batch_size == "auto" and wanted.cache and Cache.parse(wanted.cache).decides_per_batch:
+        raise UserError(
+            f"--batch-size auto cannot be used with --cache {wanted.cache}, which needs a number "
+            "that divides the images of each config; give one"
+        )
+    for other in ("cache", "offload"):
+        # Their hooks run within what is compiled.
+        if wanted.compile and getattr(wanted, other):
+            raise UserError(f"--compile cannot be used with --{other}; remove one of them")
     for name, known in (("dtype", DTYPES), ("device", DEVICES)):
         value = getattr(wanted, name)
         if value not in ("auto", *known):

@@ -44,7 +44,13 @@ class Goal:
         return f"{goal}: {verdict} ({spread.median:{digits}}, n = {spread.count})"
 
 
+_SD14 = "Stable Diffusion 1.4, 512 px"
 GOALS = {
+    "gpu": (
+        Goal(f"{_SD14}: build", 7),
+        Goal(f"{_SD14}: build", 4, other="stock pipeline, one image per call"),
+        Goal(f"{_SD14}: time between batches", 3, "at most"),
+    ),
     "cpu": (
         Goal("build", 8, other="one image per call, float32"),
         Goal("build", 1, other="batches of 32, bfloat16"),

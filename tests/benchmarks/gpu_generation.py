@@ -32,6 +32,9 @@ def run(folder: Path, scale: Scale, device: str) -> list[Figure]:
             pipeline = model.make(folder / f"model-{number}")
         measured = _Measured(model, pipeline, folder / f"set-{number}", device, is_full=is_full)
         figures += measured.figures()
+        # Tests leave it out: it takes a minute.
+        if not scale.in_process:
+            figures += measured.compiled()
         del pipeline, measured
         gc.collect()
         torch.cuda.empty_cache()
@@ -84,25 +87,45 @@ class _Measured:
             {
                 "render": lambda: self._rate(self._render),
                 "stock": lambda: self._rate(self._stock),
+                "one": lambda: self._rate(lambda: self._stock(1), images=1),
                 "bare": lambda: self._rate(passes.run),
                 "limit": lambda: self._matmul_tflops() / sum(tflop),
             },
             repeats=model.repeats,
         )
-        built, gap = self._build(passes.count)
+        built, gap = self._build(passes.count, "out")
+        one, stock = "stock pipeline, one image per call", "stock pipeline, the same batch"
         bare = done["bare"][-1:]
         batch = f"batch of {model.batch}, {self.steps} steps"
         note = f"{tflop[0]:.3g} TFLOP in the network and {tflop[1]:.3g} in the decoder per image"
         return [
             compared(f"{name}: build", "images/s", [built], "bare passes", bare, note=batch),
+            compared(f"{name}: build", "images/s", [built], one, done["one"][-1:]),
             compared(f"{name}: a batch", "images/s", done["render"], "bare passes", done["bare"]),
-            compared(
-                f"{name}: a batch", "images/s", done["render"], "stock pipeline", done["stock"]
-            ),
+            compared(f"{name}: a batch", "images/s", done["render"], stock, done["stock"]),
             compared(
                 f"{name}: a batch", "images/s", done["render"], "limit", done["limit"], note=note
             ),
             compared(f"{name}: time between batches", "% of the build", [100 * gap]),
+        ]
+
+    def compiled(self) -> list[Figure]:
+        """Measure `build --compile network`, and what compiling takes."""
+        from factory.renderer.compiling import compile_network
+
+        plain = self._rate(self._render)
+        compile_network(self.pipeline, "network")
+        first = self.model.batch / self._rate(self._render)
+        count = Passes.of(self.pipeline, self._render).count
+        built, gap = self._build(count, "compiled")
+        name = f"{self.model.name}, {self.model.pixels} px, --compile network"
+        fast = [self._rate(self._render) for _ in range(self.model.repeats)]
+        others = [plain] * len(fast)
+        return [
+            compared(f"{name}: build", "images/s", [built]),
+            compared(f"{name}: a batch", "images/s", fast, "not compiled", others),
+            compared(f"{name}: time between batches", "% of the build", [100 * gap]),
+            compared(f"{name}: first batch", "s", [first], note="with an empty cache on disk"),
         ]
 
     def _render(self) -> None:
@@ -111,23 +134,23 @@ class _Measured:
         rows = plan(self.recipe).rows(0, self.model.batch)
         self.renderer.render(rows, batch_size=self.model.batch)
 
-    def _stock(self) -> None:
+    def _stock(self, images: int | None = None) -> None:
         size = {"height": self.model.pixels, "width": self.model.pixels}
         self.pipeline(
-            [_PROMPT] * self.model.batch,
+            [_PROMPT] * (images or self.model.batch),
             guidance_scale=_GUIDANCE,
             num_inference_steps=self.steps,
             output_type="np",
             **size,
         )
 
-    def _rate(self, run: Callable[[], object]) -> float:
-        """Return images/s of one batch."""
+    def _rate(self, run: Callable[[], object], *, images: int | None = None) -> float:
+        """Return images/s of one call; by default it generates a batch."""
         self._wait()
         started = time.perf_counter()
         run()
         self._wait()
-        return self.model.batch / (time.perf_counter() - started)
+        return (images or self.model.batch) / (time.perf_counter() - started)
 
     def _tflop(self, passes: Passes) -> tuple[float, float]:
         """Return the operations per image, in the network and in the decoder."""
@@ -150,7 +173,7 @@ class _Measured:
         self._wait()
         return 2 * side**3 * count / (time.perf_counter() - started) / 1e12
 
-    def _build(self, passes: int) -> tuple[float, float]:
+    def _build(self, passes: int, out: str) -> tuple[float, float]:
         """Build a dataset; return images/s and the share of the time between batches."""
         from factory.builder.build import build
         from factory.shards.settings import BuildSettings
@@ -166,7 +189,7 @@ class _Measured:
         with Gaps(self.pipeline, passes, self.device) as gaps:
             build(
                 self.recipe,
-                self.folder / "out",
+                self.folder / out,
                 settings=settings,
                 show_progress=False,
                 renderer_factory=lambda _: self.renderer,

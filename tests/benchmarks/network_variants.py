@@ -1,22 +1,26 @@
 """Passes of the embedded generator's UNet, computed in other ways, against those of a build.
 
-    python -m tests.benchmarks.network_variants [--rounds 24] [--images 32] [--compile]
+    python -m tests.benchmarks.network_variants [--rounds 24] [--images 32] [--dtype bfloat16]
+        [--compile]
 
-Each variant and the UNet as it is in turn, batches of guided images in bfloat16, one thread, CPU
-time of this process. Prints the median ratio of pairs, its quartiles, and how many of the outputs
-differ. With torchao installed, also `--quantize int8`. Weights of convolutions are packed only on
-processors for which oneDNN has bfloat16 (AVX-512).
+Each variant and the UNet as it is in turn, batches of guided images, one thread, CPU time of this
+process. Prints the median ratio of pairs, its quartiles, how many of the outputs differ, and the
+CPU time of the first call with that of compilers; empty TORCHINDUCTOR_CACHE_DIR before, or it
+contains what an earlier process has compiled. With torchao installed, also `--quantize int8`.
+Weights of convolutions are packed only on processors for which oneDNN has bfloat16 (AVX-512).
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import resource
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -121,9 +125,26 @@ def _variants(network: Any) -> dict[str, Any]:
     }
 
 
-def _network(folder: Path, images: int, quantize: str | None = None) -> Passes:
+def _compiled() -> dict[str, Any]:
+    """Return functions that compile a network, by name."""
+
+    def blocks(network: Any) -> Any:
+        network.compile_repeated_blocks(dynamic=False)
+        return network
+
+    def constants(network: Any) -> Any:
+        return torch.compile(network, dynamic=False, options={"freezing": True})
+
+    return {
+        "--compile network": partial(torch.compile, dynamic=False),
+        "--compile blocks": blocks,
+        "torch.compile, weights as constants": constants,
+    }
+
+
+def _network(folder: Path, images: int, dtype: str, quantize: str | None = None) -> Passes:
     recipe = load_recipe(str(recipe_file(folder, 100)))
-    settings = InferenceSettings("bfloat16", quantize=quantize)
+    settings = InferenceSettings(dtype, quantize=quantize)
     renderer: Any = Renderers(None, device="cpu").get(recipe, settings)
     rows = plan(recipe).rows(0, images)
     return Passes.of(renderer._pipeline, lambda: renderer.render(rows, batch_size=images))
@@ -131,8 +152,9 @@ def _network(folder: Path, images: int, quantize: str | None = None) -> Passes:
 
 def _line(name: str, variant: Any, passes: Passes, rounds: int) -> str:
     args, kwargs = passes.arguments
-    expected, found = passes.network(*args, **kwargs)[0], variant(*args, **kwargs)[0]
-    ratios = []
+    expected, started = passes.network(*args, **kwargs)[0], _cpu_s()
+    found, ratios = variant(*args, **kwargs)[0], []
+    first = _cpu_s() - started
     for number in range(rounds):
         seconds = {}
         for one in [passes.network, variant][:: 1 if number % 2 else -1]:
@@ -142,7 +164,12 @@ def _line(name: str, variant: Any, passes: Passes, rounds: int) -> str:
         ratios.append(seconds[True] / seconds[False])
     low, median, high = statistics.quantiles(ratios, n=4)
     share = (found != expected).float().mean().item()
-    return f"| {name} | {median:.2f} [{low:.2f}, {high:.2f}] | {share:.0%} |\n"
+    return f"| {name} | {median:.2f} [{low:.2f}, {high:.2f}] | {share:.0%} | {first:.1f} |\n"
+
+
+def _cpu_s() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -150,17 +177,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=24, help="pairs for each variant, 2 or more")
     parser.add_argument("--images", type=int, default=32, help="images per batch")
-    parser.add_argument("--compile", action="store_true", help="also torch.compile: minutes")
+    parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
+    parser.add_argument("--compile", action="store_true", help="only torch.compile: minutes")
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-        passes = _network(Path(folder), args.images)
-        variants = _variants(passes.network)
-        if find_spec("torchao"):
-            variants["--quantize int8"] = _network(Path(folder), args.images, "int8").network
+        where = (Path(folder), args.images, args.dtype)
+        passes = _network(*where)
         if args.compile:
-            variants["torch.compile"] = torch.compile(copy.deepcopy(passes.network))
-        sys.stdout.write("| variant | CPU time, ratio | other outputs |\n|---|---:|---:|\n")
+            made = _compiled().items()
+            variants = {name: make(copy.deepcopy(passes.network)) for name, make in made}
+        else:
+            variants = _variants(passes.network)
+            if find_spec("torchao"):
+                variants["--quantize int8"] = _network(*where, "int8").network
+        sys.stdout.write("| variant | CPU time, ratio | other outputs | first call (CPU s) |\n")
+        sys.stdout.write("|---|---:|---:|---:|\n")
         for name, variant in variants.items():
             sys.stdout.write(_line(name, variant, passes, args.rounds))
             sys.stdout.flush()
