@@ -7,19 +7,24 @@ samples, so the folder depends on no version of it, and neither FiftyOne nor Mon
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from eval.viewer.images import Images
 from eval.viewer.rows import RowNumbers, Rows
-from factory.data.columns import LABEL
+from factory.common.errors import UserError
+from factory.data.columns import INDEX, LABEL, RECIPE
 
 GROUND_TRUTH = "ground_truth"
 """Field of the class, as in FiftyOne's own datasets."""
 _DATA = "data"
+_Key = tuple[str | None, int | None]
 _BATCH = 1000
 # Fields and attributes of a sample that a field of the same name breaks (tried with FiftyOne 1.22),
 # and our field of the class.
@@ -51,11 +56,39 @@ def field_names(columns: list[str]) -> dict[str, str]:
     """Return FiftyOne's field of each column; names that FiftyOne reserves get an underscore."""
     found: dict[str, str] = {}
     for column in columns:
-        name = column.lstrip("_").replace(".", "_").replace("$", "_") or "column"
+        name = column.replace(".", "_").replace("$", "_").lstrip("_") or "column"
         while name in _TAKEN or name in found.values() or (name != column and name in columns):
             name += "_"
         found[column] = name
     return found
+
+
+def check_new(folder: Path) -> None:
+    """Reject a folder that exists.
+
+    Raises:
+        UserError: It does.
+    """
+    if os.path.lexists(folder):
+        raise UserError(f"--out {folder}: exists; name a folder that does not exist yet")
+
+
+def images_once(rows: Rows, chosen: RowNumbers) -> RowNumbers:
+    """Return some rows, ascending, without the copies in equal shares of other images among them.
+
+    Args:
+        rows: The dataset.
+        chosen: Numbers of its rows, ascending.
+    """
+    copies = np.zeros(len(chosen), bool)
+    for name in _shares(rows):
+        copies |= np.isin(chosen, rows.of_config(name))
+    seen = set(_keys(rows, chosen[~copies]))
+    kept = ~copies
+    for place, key in zip(np.flatnonzero(copies), _keys(rows, chosen[copies]), strict=True):
+        kept[place] = key not in seen
+        seen.add(key)
+    return chosen[kept]
 
 
 def write_folder(
@@ -68,16 +101,21 @@ def write_folder(
     Args:
         rows: The dataset.
         chosen: Numbers of its rows.
-        folder: A folder that does not exist yet.
+        folder: A new folder.
         advance: Called with the number of samples written since the last call.
 
     Raises:
-        UserError: A file or an image of the dataset cannot be read.
+        UserError: The folder exists, or a file or an image of the dataset cannot be read.
     """
     fields = field_names([name for name in rows.sortable if name != LABEL])
-    (folder / _DATA).mkdir(parents=True)
     try:
-        info = {"source": str(rows.dataset.out.resolve()), "classes": rows.dataset.labels}
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        check_new(folder)
+        raise
+    try:
+        # No path of this machine: the folder may be shared.
+        info = {"source": rows.dataset.out.resolve().name, "classes": rows.dataset.labels}
         _write_json(folder / "metadata.json", {"media_type": "image", "info": info})
         num_bytes = 0
         with (folder / "samples.json").open("w", encoding="utf-8") as file:
@@ -103,14 +141,14 @@ def _samples(
     rows: Rows, chosen: RowNumbers, fields: dict[str, str], folder: Path
 ) -> Iterator[dict[str, Any]]:
     """Write the image of each row, and yield its sample."""
-    images, tags = Images(rows), _tags(rows)
+    images, tags = Images(rows), _Tags(rows)
     for start in range(0, len(chosen), _BATCH):
         part = chosen[start : start + _BATCH]
         for row, values in zip(part.tolist(), rows.at(part), strict=True):
             config, place = rows.config_of(row)
             yield {
                 **_image(images, row, folder, f"{_DATA}/{config}/{place}"),
-                "tags": tags[config],
+                "tags": tags.of(config, (values[RECIPE], values[INDEX])),
                 GROUND_TRUTH: _classification(values[LABEL], rows.dataset.labels),
                 **{field: values[column] for column, field in fields.items()},
             }
@@ -120,7 +158,7 @@ def _image(images: Images, row: int, folder: Path, stem: str) -> dict[str, Any]:
     """Write the image of a row, and return its part of the sample."""
     kind, width, height, data = images.stored(row)
     path = f"{stem}.{kind.lower()}"
-    (folder / path).parent.mkdir(exist_ok=True)
+    (folder / path).parent.mkdir(parents=True, exist_ok=True)
     with (folder / path).open("xb") as file:
         file.write(data)
     metadata = {
@@ -133,14 +171,37 @@ def _image(images: Images, row: int, folder: Path, stem: str) -> dict[str, Any]:
     return {"filepath": path, "metadata": metadata}
 
 
-def _tags(rows: Rows) -> dict[str, list[str]]:
-    """Return the tags of each stored config's rows: its name, and those of unions with it."""
-    configs = rows.dataset.manifest.configs
-    unions = [name for name in rows.dataset.names if configs[name].kind == "union"]
-    return {
-        name: [name, *(union for union in unions if name in configs[union].members)]
-        for name in rows.starts
-    }
+class _Tags:
+    """Names the configs of an image: where it was generated, equal shares, and unions of these."""
+
+    def __init__(self, rows: Rows) -> None:
+        configs = rows.dataset.manifest.configs
+        unions = [name for name in rows.dataset.names if configs[name].kind == "union"]
+        self._of_config = {
+            name: [name, *(union for union in unions if name in configs[union].members)]
+            for name in rows.starts
+        }
+        self._copied: dict[_Key, list[str]] = {}
+        for name in _shares(rows):
+            for key in _keys(rows, rows.of_config(name)):
+                self._copied.setdefault(key, []).append(name)
+
+    def of(self, config: str, image: _Key) -> list[str]:
+        """Return the configs of an image whose row is in a stored config, each once."""
+        names = [*([image[0]] if image[0] in self._of_config else []), config]
+        names += self._copied.get(image, [])
+        return list(dict.fromkeys(tag for name in names for tag in self._of_config[name]))
+
+
+def _shares(rows: Rows) -> list[str]:
+    """Return the equal shares, whose rows are copies."""
+    return [name for name in rows.starts if rows.dataset.manifest.configs[name].kind == "share"]
+
+
+def _keys(rows: Rows, some: RowNumbers) -> list[_Key]:
+    """Return the names of some rows' images: recipe and index, which copies keep."""
+    columns = (rows.table[name].take(some).to_pylist() for name in (RECIPE, INDEX))
+    return list(zip(*columns, strict=True))
 
 
 def _classification(label: int | None, labels: list[str]) -> dict[str, Any] | None:

@@ -44,16 +44,15 @@ def copies_warning(count: int, *, of: int) -> str | None:
 def gap_text(found: dict[str, Any]) -> str:
     """Return the results of a dataset: one line, then tables."""
     quality = found["quality"]
-    count = found["images_per_side"]
     parts = [
         _line(found),
-        copies_warning(found["copies"]["of_real"], of=count) or "",
-        f"{count:,} images per side; real: the same figure between two halves of the real images",
+        f"{found['images_per_side']:,} images per side; real: the same figure between two halves "
+        "of the real images",
         _figures(quality["figures"], ("synthetic", "real"), _HEADER),
     ]
     for column, groups in quality["groups"].items():
         parts.append(_groups(column, groups))
-    return "\n\n".join(part for part in parts if part)
+    return "\n\n".join(parts)
 
 
 def comparison_text(found: dict[str, Any]) -> str:

@@ -149,7 +149,8 @@ def test_measurements_alternate_and_ratios_are_those_of_pairs() -> None:
         repeats=3,
     )
     assert order == ["ours", "other", "other", "ours", "ours", "other"]
-    figure = compared("speed", "images/s", done["ours"], "other", done["other"])
+    figure = compared("speed", "images/s", done["ours"], "other", done["other"], is_limit=True)
+    assert "| 2 [1, 30] | limit: other | 2 [2, 10] |" in list(page._table([figure]))[-1]
     assert figure.ratio == Spread(0.5, 1.0, 3.0, 3)
     assert Figure.of_dict(json.loads(json.dumps(figure.as_dict()))) == figure
     assert line_through([(1, 5), (2, 7), (4, 11)]) == (3.0, 2.0)

@@ -6,8 +6,10 @@ import csv
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from recipe_texts import BASE, write
@@ -363,6 +365,61 @@ def test_definitions_are_one_sentence_each(tmp_path: Path) -> None:
     assert second.texts == ["a furry enemy of every dog"]
 
 
+def test_lines_of_the_example_or_of_a_chat_are_left_out(tmp_path: Path) -> None:
+    lines = {
+        "repeat the example": ["On a mountain path in thick fog"],
+        "speak of the writer or reader": [
+            *("I have chosen a cat", "my cat in the rain", "the cat, I think", "in your house"),
+            *("the cat that I saw", "under Me and a tree", "a sofa of us all"),
+        ],
+    }
+    used = ["in a World War I biplane", "in US mail", "under a Me 262", "on an I-beam of steel"]
+    text = "\n".join([*(line for some in lines.values() for line in some), *used])
+    (found, _) = write_captions(animals(tmp_path), lambda _: text, count=4, seed=0)
+    assert found.texts == used
+    assert found.left_out == {reason: len(some) for reason, some in lines.items()}
+
+
+def test_a_class_like_the_example_has_another_example(tmp_path: Path) -> None:
+    names = {"bicycle": ["mountain bike", "tandem"], "cat": ["tabby", "duffel bag"]}
+    write(
+        tmp_path, bikes=ANIMALS.replace("cat, {label: dog, prompt: [hound, dog]}", "bicycle, cat")
+    )
+    asked: list[Request] = []
+
+    def reply(request: Request) -> str:
+        asked.append(request)
+        return "\n".join(next(some for name, some in names.items() if name in request.text))
+
+    found = write_captions(
+        load_recipe(tmp_path / "bikes.yaml"), reply, kind="subtypes", count=2, seed=0
+    )
+    assert {one.label: one.texts for one in found} == names
+    for request, about in zip(asked, ("suitcase", "bicycle"), strict=True):
+        question, answer = request.example
+        assert f'Write 5 subtypes of "{about}"' in question and len(answer.splitlines()) == 5
+        # A reply of two lines of at most five words, and some lines to spare.
+        assert 2 * 5 < request.most_tokens < 100
+
+
+def test_the_example_comes_before_the_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_instruct(tmp_path / "llm")
+    model = instruct.load_instruct(str(tmp_path / "llm"), option="--llm", device="cpu")
+    asked: list[Any] = []
+
+    def watched(messages: list[dict[str, str]], **options: Any) -> Any:
+        asked.append([(one["role"], one["content"]) for one in messages])
+        return model._pipeline(messages, **options)
+
+    own = replace(model, _pipeline=watched)
+    said = own.reply("write", example=("request", "reply"), most_tokens=3, seed=0)
+    assert asked == [[("user", "request"), ("assistant", "reply"), ("user", "write")]]
+    assert len(said.split(" ")) <= 3
+    assert said == model.reply("write", example=("request", "reply"), most_tokens=3, seed=0)
+
+
 @pytest.mark.parametrize("kind", ["subtypes", "definitions"])
 def test_other_kinds_are_used_and_checked_as_contexts_are(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -372,7 +429,7 @@ def test_other_kinds_are_used_and_checked_as_contexts_are(
     model = SimpleNamespace(
         name="llm",
         revision="r1",
-        reply=lambda request, **how: (
+        reply=lambda request, *, example, most_tokens, seed: (
             "a furry animal with whiskers\na small hunter of mice"
             if '"cat"' in request
             else "a friend that guards houses\na big animal on leads"

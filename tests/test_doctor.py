@@ -4,7 +4,9 @@ import json
 import os
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hub_parts import client_env, run_factory
@@ -15,6 +17,9 @@ from factory.cli.main import main
 from factory.common.errors import UserError
 from factory.inspection import doctor
 from factory.inspection.batch_sizes import measure_batch_sizes
+from factory.models.inference import InferenceSettings
+from factory.recipe.resolved import ResolvedRecipe
+from factory.renderer.pool import Renderers
 
 
 def test_without_a_network_it_reports_all_facts(
@@ -129,6 +134,39 @@ def test_a_model_is_measured_as_it_will_be_used() -> None:
         measure_batch_sizes("embedded", seconds=1, device="cpu", offload="group")
     with pytest.raises(UserError, match="quantize 'int4': expected int8 or nf4"):
         measure_batch_sizes("embedded", seconds=1, device="cpu", quantize="int4")
+
+
+def test_weights_are_quantized_as_asked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str | None] = []
+    get = Renderers.get
+
+    def plain(self: Renderers, recipe: ResolvedRecipe, inference: InferenceSettings) -> Any:
+        asked.append(inference.quantize)
+        return get(self, recipe, replace(inference, quantize=None))
+
+    # The package that quantizes is optional; test_inference.py uses it.
+    monkeypatch.setattr(Renderers, "get", plain)
+    words = ["doctor", "--model", "embedded", "--seconds", "0.1", "--quantize", "int8"]
+    assert main(words) == 0
+    assert asked == ["int8"]
+    assert re.search(r" --batch-size \d+ --quantize int8\b", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--quantize", "int4"],
+        ["--offload", "group"],
+        ["--allow-pickle"],
+        ["--seconds", "20"],
+        ["--device", "cpu"],
+    ],
+)
+def test_options_of_a_measurement_need_a_model(words: list[str]) -> None:
+    with pytest.raises(UserError, match=f"^{words[0]} needs --model: nothing is generated"):
+        main(["doctor", *words])
 
 
 def test_limits_of_the_container_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,8 @@ from eval.real import open_real
 from factory.common.errors import UserError
 from factory.data import label_map
 from factory.data.label_map import LabelMap, UnmatchedLabelsError, read_labels
+from factory.data.open import OpenedDataset
+from factory.data.row_filter import filter_rows, is_comparable
 from factory.data.row_subsets import check_labels
 
 EUROSAT = yaml.safe_load(
@@ -52,6 +54,27 @@ def test_a_folder_above_the_class_folders_gets_no_label_map(tmp_path, split):
     # Without the names of classes it is a label like others.
     with pytest.raises(UnmatchedLabelsError, match="holiday"):
         match_real(["emu", "ox"], opened, model="run")
+
+
+@pytest.mark.parametrize(
+    ("column", "advice"),
+    [
+        ("label", 'leave them out with --filter "label >= 0"'),
+        ("fine label", "remove them, or rename 'fine label': --filter cannot compare"),
+        ("class", "remove them, or rename 'class': --filter cannot compare"),
+    ],
+)
+def test_rows_without_a_label_are_named_with_a_filter_that_works(column, advice):
+    features = datasets.Features({column: datasets.ClassLabel(names=["cat", "dog"])})
+    rows = datasets.Dataset.from_dict({column: [0, -1, 1]}, features=features)
+    opened = OpenedDataset(
+        rows, "image", column, label_names=[], reference="set", config_name="a", split="train"
+    )
+    with pytest.raises(UserError, match="1 row without a label, the first is row 1") as caught:
+        check_labels(opened)
+    assert advice in str(caught.value)
+    if is_comparable(column):
+        assert filter_rows(rows, f"{column} >= 0")[column] == [0, 1]
 
 
 def test_other_order_is_mapped():

@@ -55,6 +55,7 @@ from eval.study.statistics import difference, spread_of_differences
 from factory.builder.build import build
 from factory.common import size_limits
 from factory.common.errors import UserError
+from factory.common.preset_options import option_words, preset_values
 from factory.data.columns import DIFFERENCE_HASH
 from factory.gates.duplicates import OF, NearDuplicates
 from factory.gates.run import run_gates
@@ -509,9 +510,52 @@ def test_a_command_of_a_training_has_the_recorded_data_and_model(report: Report)
     }
 
 
+@pytest.mark.parametrize(
+    ("values", "typed"),
+    [
+        ({"opt": ["sgd", "evil/set"], "aa": ["x"]}, []),
+        ({"lr": [1, 2], "epochs": [3]}, []),
+        ({"lr": [0.1]}, []),
+        ({"opt_betas": [], "decay_milestones": "3"}, []),
+        ({"opt_betas": [0.9, "--json"], "decay_milestones": [1.5]}, []),
+        ({"epochs": "--push-to", "batch_size": 1.5, "lr": -1e-5, "momentum": float("nan")}, []),
+        ({"opt_betas": [0.9], "decay_milestones": [3, 6]}, None),
+        ({"epochs": 3, "lr": 1, "momentum": 1e-5, "opt": "sgd", "bce_loss": True}, None),
+    ],
+)
+def test_only_values_that_can_be_typed_are_printed(
+    values: dict[str, Any], typed: list[str] | None
+) -> None:
+    words = option_words(values, {})
+    assert typed is None or words == typed
+    if words:
+        parsed = build_parser().parse_args(["SET", "--model", "m", "--out", "o", *words])
+        assert preset_values(parsed) == (values, {})
+
+
+def test_a_range_has_two_values() -> None:
+    for scale, option in (
+        ([0.5, 1], "--scale"),
+        ([0.5], "--augment"),
+        ([0.1, 0.2, 0.3], "--augment"),
+    ):
+        assert option_words({}, {"crop_scale": scale})[0] == option
+
+
 def test_a_command_of_an_earlier_run_has_its_epochs(report: Report) -> None:
     earlier = [run for run in report.runs.scored if run.scores.training is not None]
     assert all("overrides" not in (run.scores.training or {}) for run in earlier)
+    rows = list(dict.fromkeys(run.row for run in earlier))
+    (lines,) = (
+        lines
+        for title, lines in commands(report.dataset, Runs(earlier), rows, "")
+        if title.startswith("Train")
+    )
+    assert lines
+    for line in lines:
+        assert options_of(build_parser().parse_args(shlex.split(line)[2:])).overrides == {
+            "epochs": 3
+        }
     assert report.facts.lacks_overrides
     assert "did not record the values given" in render(report)
 

@@ -350,23 +350,33 @@ def test_killed_and_resumed_ends_with_the_same_weights(
     assert [row["train_loss"] for row in rows[0]] == [row["train_loss"] for row in rows[1]]
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="an option of glibc")
-def test_training_on_a_cpu_uses_freed_memory_again(
+def test_training_on_a_cpu_asks_for_freed_memory(
     options: TrainOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[bool] = []
     monkeypatch.setattr("train.run.keep_freed_memory", lambda: asked.append(True))
     train(options)
     assert asked
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="an option of glibc")
+@pytest.mark.parametrize("is_old", [False, True])
+def test_freed_memory_is_used_again(is_old: bool) -> None:
     # In a process of its own: other code in this one may hold blocks that keep memory in use.
-    code = """
+    code = f"""
+import ctypes
 import numpy as np
+from types import SimpleNamespace
 from resource import RUSAGE_SELF, getrusage
 from factory.common.allocator import keep_freed_memory
 def faults():
     before = getrusage(RUSAGE_SELF).ru_minflt
     np.ones(8 << 20)
     return getrusage(RUSAGE_SELF).ru_minflt - before
+if {is_old}:  # Older glibc refuses thresholds above 32 MB.
+    real = ctypes.CDLL(None).mallopt
+    refuse = lambda name, value: 0 if name == -3 and value > 32 << 20 else real(name, value)
+    ctypes.CDLL = lambda _: SimpleNamespace(mallopt=refuse)
 faults(); print(faults()); keep_freed_memory(); faults(); print(faults())
 """
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
@@ -376,21 +386,32 @@ faults(); print(faults()); keep_freed_memory(); faults(); print(faults())
 
 @pytest.mark.skipif(sys.platform != "linux", reason="an option of glibc")
 @pytest.mark.parametrize(
-    ("variables", "left"),
+    ("variables", "refused", "left"),
     [
-        ({}, [-3, -1]),
-        ({"MALLOC_MMAP_THRESHOLD_": "65536"}, [-1]),
-        ({"GLIBC_TUNABLES": "glibc.malloc.trim_threshold=0:glibc.malloc.tcache_count=1"}, [-3]),
+        ({}, (), [-3, -1]),
+        ({}, (-3,), [-3, -4, -1]),
+        ({}, (-3, -4), [-3, -4]),
+        ({"MALLOC_MMAP_MAX_": "9"}, (-3,), [-3]),
+        ({"MALLOC_MMAP_THRESHOLD_": "65536"}, (), [-1]),
+        ({"GLIBC_TUNABLES": "glibc.malloc.trim_threshold=0:glibc.malloc.tcache_count=1"}, (), [-3]),
     ],
 )
 def test_the_environment_decides_about_freed_memory(
-    variables: dict[str, str], left: list[int], monkeypatch: pytest.MonkeyPatch
+    variables: dict[str, str],
+    refused: tuple[int, ...],
+    left: list[int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found: list[int] = []
-    library = SimpleNamespace(mallopt=lambda number, _: found.append(number))
-    monkeypatch.setattr(ctypes, "CDLL", lambda _: library)
-    for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"):
-        monkeypatch.delenv(name, raising=False)
+
+    def mallopt(number: int, _: int) -> int:
+        found.append(number)
+        return int(number not in refused)
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=mallopt))
+    for name in ("MMAP_THRESHOLD", "MMAP_MAX", "TRIM_THRESHOLD"):
+        monkeypatch.delenv(f"MALLOC_{name}_", raising=False)
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     keep_freed_memory()
@@ -550,6 +571,25 @@ def test_a_mistyped_config_is_refused_before_anything_slow(
     monkeypatch.delattr("train.environment.join_launch")
     with pytest.raises(UserError, match=r"no config 'recomended'; did you mean recommended\?"):
         train(replace(options, dataset=str(tmp_path), config_name="recomended"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "resnet18x"}, "--model resnet18x"),
+        ({"overrides": {"opt": "sgdx"}}, "--opt sgdx: timm has no such optimiser"),
+        ({"augmentation": {"aa": "rand-x9"}}, "--aa rand-x9"),
+        ({"overrides": {"split_bn": True}}, "--split-bn needs --real-train"),
+        ({"overrides": {"distill_weight": 0.9}}, "--distill-weight needs --teacher"),
+        ({"teacher": "./nowhere"}, "--teacher ./nowhere: no such run folder"),
+        ({"weights": Path("nowhere.safetensors")}, "--weights nowhere.safetensors"),
+    ],
+)
+def test_options_are_checked_before_the_dataset_is_opened(
+    options: TrainOptions, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        train(replace(options, dataset="not-opened", **changes))
 
 
 def test_folder_of_something_else_is_refused(options: TrainOptions) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import shlex
 import shutil
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from build_parts import SETTINGS, FakeRenderer, combination, recipe
 from web_parts import CHROMIUM, DRIVER, MISSING, Browser, browser
 
 from eval.cli import main
-from eval.fiftyone_folder import field_names
+from eval.fiftyone_folder import field_names, write_folder
 from eval.report_page.dataset import open_report_dataset
 from eval.report_page.distributions import distributions
 from eval.viewer import images as images_module
@@ -548,17 +550,21 @@ def test_a_folder_for_fiftyone_has_the_stored_images_and_all_columns(
     main(["to-fiftyone", str(out), "--out", str(to), "--json"])
     answer = json.loads(capsys.readouterr().out)
     samples = json.loads((to / "samples.json").read_text())["samples"]
-    table = open_viewer(out, None).rows.table
-    assert answer["samples"] == len(samples) == table.num_rows
-    assert answer["load"].startswith(f"fiftyone datasets create --name fo --dataset-dir {to} ")
-    assert json.loads((to / "metadata.json").read_text())["info"]["classes"] == LABELS
-    for sample, row in zip(samples, table.to_pylist(), strict=True):
+    rows = open_viewer(out, None).rows
+    # An equal share copies rows: its 6 images are samples of their own configs.
+    assert answer["samples"] == len(samples) == rows.count - 6
+    assert answer["load"].startswith(f"fiftyone datasets create --name=fo --dataset-dir={to} ")
+    info = json.loads((to / "metadata.json").read_text())["info"]
+    assert info == {"source": "out", "classes": LABELS}
+    for sample, row in zip(samples, rows.at(rows.of_config("both")), strict=True):
         assert sample["ground_truth"] == {"_cls": "Classification", "label": LABELS[row["label"]]}
         columns = set(row) - {"label"}
         assert {name: sample[name] for name in columns} == {name: row[name] for name in columns}
         assert (to / sample["filepath"]).stat().st_size == sample["metadata"]["size_bytes"]
-    tags = {tuple(sample["tags"]) for sample in samples}
-    assert tags == {("base-class", "both"), ("tricky", "both"), ("share",)}
+    tags = Counter(tuple(sample["tags"]) for sample in samples)
+    assert tags["base-class", "both", "share"] == tags["tricky", "both", "share"] == 3
+    own = ("base-class", "tricky")
+    assert set(tags) == {(one, "both", *end) for one in own for end in ((), ("share",))}
     shard = open_report_dataset(out).manifest.configs["tricky"].shards[0]
     stored = pq.read_table(out / shard.file)["image"][0].as_py()["bytes"]
     assert (to / "data/tricky/0.png").read_bytes() == stored
@@ -577,6 +583,14 @@ def test_a_folder_for_fiftyone_has_chosen_rows_and_replaces_nothing(
         main(words)
     # A part of a dataset is not left behind.
     assert not to.exists()
+    # A folder that was made since the check keeps its files.
+    to.mkdir()
+    (to / "thesis.txt").touch()
+    rows = open_viewer(out, None).rows
+    with pytest.raises(UserError, match="fo: exists; name a folder"):
+        write_folder(rows, rows.of_config(""), to, advance=lambda _: None)
+    assert [file.name for file in to.iterdir()] == ["thesis.txt"]
+    shutil.rmtree(to)
     monkeypatch.undo()
     main([*words, "--filter", "d == 'odd'"])
     samples = json.loads((to / "samples.json").read_text())["samples"]
@@ -585,11 +599,41 @@ def test_a_folder_for_fiftyone_has_chosen_rows_and_replaces_nothing(
         main(words)
 
 
+def test_a_share_alone_is_a_folder_for_fiftyone(out: Path, tmp_path: Path) -> None:
+    main(["to-fiftyone", str(out), "--out", str(tmp_path / "fo"), "--quiet", "--config", "share"])
+    samples = json.loads((tmp_path / "fo/samples.json").read_text())["samples"]
+    assert [one["tags"] for one in samples] == [[one["recipe"], "both", "share"] for one in samples]
+    assert len(samples) == 6
+
+
+def test_wrong_options_of_to_fiftyone_write_nothing(out: Path, tmp_path: Path) -> None:
+    words = ["to-fiftyone", str(out), "--quiet", "--out"]
+    (tmp_path / "link").symlink_to("nowhere")
+    for to, message, *more in (
+        ("fo", r"--filter 'nonsense > 1': no column nonsense", "--filter", "nonsense > 1"),
+        ("link", r"--out: .*link is a link to nothing; choose"),
+        (str(out / "fo"), r"--out .*fo: is in the dataset .*out; name a folder outside"),
+    ):
+        with pytest.raises(UserError, match=message):
+            main([*words, str(tmp_path / to), *more])
+    assert not (tmp_path / "fo").exists() and not (out / "fo").exists()
+
+
+def test_a_name_with_a_hyphen_is_no_option_of_the_printed_command(
+    out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main(["to-fiftyone", str(out), "--out=-x y", "--config", "share", "--json"])
+    load = shlex.split(json.loads(capsys.readouterr().out)["load"])
+    assert load[3:5] == ["--name=-x y", "--dataset-dir=-x y"]
+
+
 def test_names_that_fiftyone_reserves_get_an_underscore() -> None:
-    columns = ["d", "tags", "tags_", "id", "_cls", "a.b", "ground_truth"]
+    columns = ["d", "tags", "tags_", "id", "_cls", "a.b", "ground_truth", "$x", "._y$", "$."]
     assert field_names(columns) == {
         **{"d": "d", "tags": "tags__", "tags_": "tags_", "id": "id_"},
         **{"_cls": "cls", "a.b": "a_b", "ground_truth": "ground_truth_"},
+        **{"$x": "x", "._y$": "y_", "$.": "column"},
     }
 
 

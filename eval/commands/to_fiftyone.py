@@ -32,21 +32,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Write the folder, and print how FiftyOne imports it."""
     check_folder("--out", args.to)
-    if args.to.exists():
-        raise UserError(f"--out {args.to}: exists; name a folder that does not exist yet")
+    if args.to.resolve().is_relative_to(args.out.resolve()):
+        raise UserError(f"--out {args.to}: is in the dataset {args.out}; name a folder outside it")
 
-    from eval.fiftyone_folder import write_folder
+    from eval.fiftyone_folder import check_new, images_once, write_folder
     from eval.viewer.rows import open_rows
+    from factory.data.row_filter import filter_option
 
+    check_new(args.to)
     rows = open_rows(args.out)
-    chosen = rows.matching(args.config, args.filter or "")
+    with filter_option():
+        chosen = images_once(rows, rows.matching(args.config, args.filter or ""))
     if not len(chosen):
         raise UserError(f"{args.out}: no rows match --config and --filter; nothing was written")
     with console.progress(len(chosen), unit="image", description="images") as bar:
         found = write_folder(rows, chosen, args.to, advance=bar.update)
+    # With "=", a name may start with a hyphen.
     load = (
-        f"fiftyone datasets create --name {shlex.quote(args.to.name)} --dataset-dir "
-        f"{shlex.quote(str(args.to))} --type fiftyone.types.FiftyOneDataset"
+        f"fiftyone datasets create --name={shlex.quote(args.to.name)} "
+        f"--dataset-dir={shlex.quote(str(args.to))} --type=fiftyone.types.FiftyOneDataset"
     )
     if args.json:
         console.write_json(
@@ -63,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
     megabytes = found.num_bytes / 1e6
     console.write(f"{args.to}: {plural(found.num_samples, 'image')}, {megabytes:.1f} MB")
     for column, name in found.renamed.items():
-        console.write(f"column {column} becomes field {name}: FiftyOne reserves the name {column}")
+        console.write(f"column {column} becomes field {name}: FiftyOne allows no field {column}")
     if found.left_out:
         console.write(f"columns left out: {', '.join(found.left_out)}")
     console.write(f"import it where FiftyOne is installed:\n  {load}")

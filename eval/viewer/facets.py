@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import keyword
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +26,7 @@ from factory.data.columns import (
     SEED,
     TEMPLATE,
 )
+from factory.data.row_filter import is_comparable
 
 MOST_COLUMNS, MOST_VALUES = 40, 30
 _FEW_NUMBERS, _RANGES = 12, 16
@@ -63,11 +63,7 @@ class Facet:
 def make_facets(rows: Rows) -> list[Facet]:
     """Return the facets of all columns that vary by themselves and that a filter can name."""
     hidden = _NAMES | hidden_columns(rows.dataset)
-    named = [
-        name
-        for name in rows.sortable
-        if name not in hidden and name.isidentifier() and not keyword.iskeyword(name)
-    ]
+    named = [name for name in rows.sortable if name not in hidden and is_comparable(name)]
     last = (RECIPE, TEMPLATE, PROMPT, NEGATIVE_PROMPT, ATTEMPT)
     variables = [name for name in named if name not in (*_FIRST, *last)]
     ordered = [name for name in (*_FIRST[:1], *variables, *_FIRST[1:], *last) if name in named]

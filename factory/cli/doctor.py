@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from factory.cli.arguments import add_allow_pickle, add_offload, add_quantize
 from factory.common import console
-from factory.common.errors import Failure
+from factory.common.errors import Failure, UserError
 from factory.common.options import add_device, add_json, option
 from factory.common.program import command
 from factory.common.text import plural
 
 if TYPE_CHECKING:
     from factory.inspection.batch_sizes import BatchSizes
+
+
+_SECONDS = 20.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +32,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seconds S",
         "time for generating these batches, without loading the model (default: 20)",
         _seconds,
-        default=20.0,
     )
     add_device(parser)
     add_allow_pickle(parser)
@@ -53,8 +55,9 @@ def run(args: argparse.Namespace) -> int:
     """Print the facts; return 1 if a build cannot run, else 0.
 
     Raises:
-        UserError: The model cannot be loaded.
+        UserError: The model cannot be loaded, or its options are given without it.
     """
+    _check_model(args)
     from factory.inspection.doctor import examine
 
     found = examine()
@@ -65,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             sizes = measure_batch_sizes(
                 args.model,
-                seconds=args.seconds,
+                seconds=_SECONDS if args.seconds is None else args.seconds,
                 device=args.device,
                 allow_pickle=args.allow_pickle,
                 quantize=args.quantize,
@@ -79,6 +82,20 @@ def run(args: argparse.Namespace) -> int:
     else:
         _tell(found, sizes)
     return 1 if found["problems"] else 0
+
+
+def _check_model(args: argparse.Namespace) -> None:
+    """Reject options that only the measurement with a model uses."""
+    given = {
+        "--seconds": args.seconds is not None,
+        "--device": args.device != "auto",
+        "--allow-pickle": args.allow_pickle,
+        "--quantize": args.quantize,
+        "--offload": args.offload,
+    }
+    unused = [name for name, is_given in given.items() if is_given]
+    if unused and not args.model:
+        raise UserError(f"{unused[0]} needs --model: nothing is generated without it")
 
 
 def _tell(found: dict[str, Any], sizes: BatchSizes | None) -> None:

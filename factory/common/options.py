@@ -1,6 +1,7 @@
 """Options that commands share: one spelling and one meaning each."""
 
 import argparse
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -194,11 +195,12 @@ def check_folder(option: str, path: Path) -> None:
     """Reject an output folder that cannot be made, before a long computation starts.
 
     Raises:
-        UserError: It, or one of the folders above it, is a file.
+        UserError: It, or one of the folders above it, is a file or a link to nothing.
     """
-    there = next(one for one in (path, *path.parents) if one.exists())
+    there = next(one for one in (path, *path.parents) if os.path.lexists(one))
     if not there.is_dir():
-        raise UserError(f"{option}: {there} is a file; choose another path")
+        kind = "file" if there.exists() else "link to nothing"
+        raise UserError(f"{option}: {there} is a {kind}; choose another path")
 
 
 def made(path: Path) -> Path:

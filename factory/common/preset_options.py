@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +41,11 @@ class PresetOption:
     metavar: str | tuple[str, ...] = ""
     timm: str = ""
 
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The fields that it sets."""
+        return self.fields or (self.name,)
+
     def add_to(self, group: argparse._ArgumentGroup) -> None:
         """Add the option to a group of the parser."""
         names = [f"--{one}" for one in (self.name.replace("_", "-"), self.timm) if one]
@@ -58,24 +64,38 @@ class PresetOption:
         """Yield the fields that the user set, with their values."""
         value = getattr(parsed, self.name)
         if value is not None:
-            yield from ((field, value) for field in self.fields or (self.name,))
+            yield from ((field, value) for field in self.targets)
 
     def words(self, values: Mapping[str, Any]) -> list[str]:
         """Return the option as typed for some values of its fields; empty if it cannot set them."""
-        found = [values.get(field) for field in self.fields or (self.name,)]
-        several = found[0] if isinstance(found[0], list | tuple) else [found[0]]
-        if any(one != found[0] for one in found) or not all(map(self._fits, several)):
+        value, *others = [values.get(field) for field in self.targets]
+        several = self._typed(value)
+        if not several or any(one != value for one in others):
             return []
         flag = f"--{self.name.replace('_', '-')}"
         return [flag] if self.kind is bool else [flag, *map(str, several)]
 
+    def _typed(self, value: Any) -> list[Any]:
+        """Return the values of the option as a list; empty if they, maybe a stranger's, do not fit.
+
+        An option of one value takes no list: the others would be arguments of the command.
+        """
+        several = [value]
+        if self.count is not None:
+            several = list(value) if isinstance(value, list | tuple) else []
+        if isinstance(self.count, int) and len(several) != self.count:
+            return []
+        return several if all(map(self._fits, several)) else []
+
     def _fits(self, value: Any) -> bool:
-        """Return whether a value, maybe a stranger's, can be typed: it must not be an option."""
+        """Return whether a value can be typed: it must not be an option."""
         if self.kind is bool:
             return value is True
         if self.kind is str:
             return isinstance(value, str) and not value.startswith("-")
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        kinds = int if self.kind is int else int | float
+        # No option has a negative value; "-1e-05" would be read as an option.
+        return isinstance(value, kinds) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def _augment(name: str, kind: type, text: str, *fields: str, **more: Any) -> PresetOption:
@@ -204,17 +224,13 @@ def option_words(values: Mapping[str, Any], augmentation: Mapping[str, Any]) -> 
         found = option.words(augmentation if option.augments else values)
         words += found
         if found and option.augments:
-            rest = {key: one for key, one in rest.items() if key not in _fields(option)}
+            rest = {key: one for key, one in rest.items() if key not in option.targets}
     for key, value in rest.items():
         if not key.isidentifier():
             continue  # A stranger's word, which could be an option.
         several = value if isinstance(value, list | tuple) else [value]
         words += ["--augment", f"{key}={','.join(map(_plain, several))}"]
     return words
-
-
-def _fields(option: PresetOption) -> tuple[str, ...]:
-    return option.fields or (option.name,)
 
 
 def _plain(value: Any) -> str:

@@ -23,7 +23,7 @@ from factory.data.file_classes import require_same
 from factory.data.hub_dataset import HubDataset, find_parquet
 from factory.data.image_stream import ImageStream, footer, read_columns
 from factory.data.open import OpenedDataset
-from factory.data.row_filter import FilterError, matching_rows
+from factory.data.row_filter import filter_option, matching_rows
 from factory.hub.download import files_at
 from factory.hub.ids import HubTarget, looks_like_hub_id, parse_target
 from factory.hub.ranges import read_range
@@ -74,10 +74,8 @@ def open_stream(
     images = choose_image_column(no_rows, image_column, reference)
     labels = choose_label_column(no_rows, label_column, reference)
     read = partial(_columns, files)
-    try:
+    with filter_option():
         kept = None if row_filter is None else matching_rows(row_filter, features, read)
-    except FilterError as error:
-        raise error.of_option() from None
     if kept is not None and not len(kept):
         raise UserError(f"--filter {row_filter!r}: it matches no row of {reference}")
     dataset = _labels(read([labels]), features, labels, reference)

@@ -11,8 +11,8 @@ import functools
 import keyword
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError
@@ -37,9 +37,19 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 class FilterError(UserError):
     """An invalid filter; its message names no option, since the viewer has none."""
 
-    def of_option(self) -> UserError:
-        """Return the error of a command with the option `--filter`."""
-        return UserError(f"--filter {self}")
+
+@contextmanager
+def filter_option() -> Iterator[None]:
+    """Name the option `--filter` in errors of filters, for commands that have it."""
+    try:
+        yield
+    except FilterError as error:
+        raise UserError(f"--filter {error}") from None
+
+
+def is_comparable(name: str) -> bool:
+    """Return whether a filter can name a column."""
+    return name.isidentifier() and not keyword.iskeyword(name)
 
 
 def filter_rows(dataset: datasets.Dataset, expression: str) -> datasets.Dataset:
@@ -59,12 +69,10 @@ def filter_rows(dataset: datasets.Dataset, expression: str) -> datasets.Dataset:
     def read(names: list[str]) -> pa.Table:
         return dataset.select_columns(names).with_format("arrow")[:]
 
-    try:
+    with filter_option():
         rows = matching_rows(expression, dataset.features, read)
         if not len(rows):
             raise _fault(expression, f"it matches none of {plural(len(dataset), 'row')}")
-    except FilterError as error:
-        raise error.of_option() from None
     return dataset.select(rows)
 
 
@@ -132,7 +140,7 @@ def _reserved(expression: str, known: Sequence[str]) -> str | None:
 
 
 def _check_columns(names: Sequence[str], features: Mapping[str, Any], expression: str) -> None:
-    known = [name for name in features if not keyword.iskeyword(name)]
+    known = [name for name in features if is_comparable(name)]
     # An image can be compared with None only.
     compared = [name for name in known if type(features[name]).__name__ != "Image"]
     for name in names:

@@ -13,6 +13,7 @@ from factory.common.errors import UserError
 from factory.common.text import plural
 from factory.data.folder_level import level_hint
 from factory.data.open import OpenedDataset
+from factory.data.row_filter import is_comparable
 
 _SPLIT_STREAM = 2
 _SUBSET_STREAM = 3
@@ -104,10 +105,13 @@ def check_labels(opened: OpenedDataset) -> NDArray[np.int64]:
     raw = column[:][opened.label_column]
     missing = [row for row, label in enumerate(raw) if label is None or not label >= 0]
     if missing:
+        label = opened.label_column
+        advice = f'leave them out with --filter "{label} >= 0"'
+        if not is_comparable(label):
+            advice = f"remove them, or rename {label!r}: --filter cannot compare a column so named"
         raise UserError(
             f"{opened.reference}: {plural(len(missing), 'row')} without a label, the first is "
-            f"row {missing[0]}; leave them out with --filter "
-            f'"{opened.label_column} >= 0"'
+            f"row {missing[0]}; {advice}"
         )
     labels = np.asarray(raw, dtype=np.int64)
     present = np.unique(labels)

@@ -46,19 +46,23 @@ class _Form:
 
     Attributes:
         request: Template of a request.
-        example: Lines of a good reply about a bicycle. Small models do not write lines without one.
+        examples: Lines of good replies, about each of `_OBJECTS`. Small models do not write lines
+            without one.
         fewest: Minimum number of words.
         most: Maximum number of words.
         is_shared: Whether several classes may have the same one.
     """
 
     request: str
-    example: str
+    examples: tuple[str, str]
     fewest: int
     most: int
     is_shared: bool = False
 
 
+# Objects of examples, with parts of words that tell a class like them: the request for such a class
+# would be the example's, and good replies to it would repeat the example.
+_OBJECTS = {"bicycle": ("cycl", "bike", "tandem"), "suitcase": ("case", "bag", "luggage")}
 _LINES = "Write one per line and nothing else: no numbers, no quotes, no introduction."
 _ABOUT = (
     "Each phrase describes place, background, light, weather, time of day or viewpoint, in at most "
@@ -70,31 +74,41 @@ on a wet street at night, seen from above
 in front of a red door, close up
 on a mountain path in thick fog
 in tall grass on a sunny afternoon, seen from the side"""
+_ANYWHERE = (_PLACES, _PLACES)
 _OF_ANY = _Form(
     'Write {count} phrases that continue "a photo of a thing, ..." without knowing what the thing '
     f"is. Name no animal, vehicle or other main object. {_ABOUT}",
-    *(_PLACES, 2, 20),
+    *(_ANYWHERE, 2, 20),
 )
 _FORMS: dict[Kind, _Form] = {
     "contexts": _Form(
         'Write {count} phrases that continue "a photo of a {name}, ..." and fit a {name}. Do not '
         f"repeat the word {{name}}, and name no other main object. {_ABOUT}",
-        *(_PLACES, 2, 20),
+        *(_ANYWHERE, 2, 20),
         is_shared=True,
     ),
     "subtypes": _Form(
         'Write {count} subtypes of "{name}": kinds, breeds or models of {name} that look '
         "different from each other. Write the common name of each in the singular, in at most "
         f"{{words}} words. {_LINES}",
-        *("mountain bike\nroad bike\ntandem\nfolding bike\ncargo bike", 1, 5),
+        (
+            "mountain bike\nroad bike\ntandem\nfolding bike\ncargo bike",
+            "trolley case\nleather suitcase\nduffel bag\nhard-shell suitcase\nsteamer trunk",
+        ),
+        *(1, 5),
     ),
     "definitions": _Form(
         'Write {count} different definitions of "{name}", each in one sentence of at most {words} '
         "words: which kind of thing it is, and its shape, parts and colours. Do not repeat the "
         f'word {{name}}, as in "a small animal with long ears". {_LINES}',
-        "a vehicle with two thin wheels, a metal frame, a seat and handlebars\n"
-        "a light machine with pedals and a chain that turns the rear wheel\n"
-        "a narrow frame of painted tubes between two spoked wheels",
+        (
+            "a vehicle with two thin wheels, a metal frame, a seat and handlebars\n"
+            "a light machine with pedals and a chain that turns the rear wheel\n"
+            "a narrow frame of painted tubes between two spoked wheels",
+            "a flat box with a lid, a handle and two metal locks\n"
+            "a hard shell on small wheels with a long handle that slides out\n"
+            "a container of brown leather with rounded corners and straps",
+        ),
         *(4, 30),
     ),
 }
@@ -106,8 +120,12 @@ _TOKENS_PER_WORD = 2
 _EXTRA_LINES = 5
 _MARKER = re.compile(r"\s*(?:[-*\u2022]|\d{1,3}[.)])\s+")
 _PHRASE = re.compile(r"[^\W\d_](?:[\w ,.'\u2019()&/-])*")
-# "I've chosen a cat", "your cat on the couch": comments of a chat, or no words of a caption.
-_SPEAKER = re.compile(r"(?<!\w)(?:i|me|my|you|your|we|us|our)(?!\w)")
+# "I've chosen a cat", "your cat on the couch": comments of a chat, or no words of a caption. Not
+# "World War I biplane", "US mail plane", "Me 262", "I-beam bridge".
+_SPEAKER = re.compile(
+    r"(?:^|[,.(/&]\s*|(?<!\w)[a-z][\w'\u2019]*\s)I(?![\w-])"
+    r"|(?<!\w)(?:i|[Mm]e(?! \d)|[Mm]y|[Yy]our?|[Ww]e|[Uu]s|[Oo]ur)(?!\w)"
+)
 _SENTENCE_END = re.compile(r"\w{3,}\. ")
 
 
@@ -154,10 +172,12 @@ def write_captions(
     for number, entry in enumerate(entries):
         found = Captions(entry.label if entry else None)
         name = str((entry.prompt.values() or [entry.label])[0]) if entry else ""
+        about = _unlike(f"{found.label} {name}")
+        lines.begin(about)
         fruitless, attempt = 0, 0
         while len(found.texts) < count:
             asked = min(count - len(found.texts), _PER_REQUEST)
-            request = _request(form, asked, name, _seed(seed, number, attempt))
+            request = _request(form, asked, name, about, seed=_seed(seed, number, attempt))
             before = len(found.texts)
             for line in reply(request).splitlines():
                 if len(found.texts) < count:
@@ -170,12 +190,19 @@ def write_captions(
         yield found
 
 
-def _request(form: _Form, count: int, name: str, seed: int) -> Request:
-    shown = len(form.example.splitlines())
-    asked = form.request.format(count=shown, name="bicycle", words=form.most)
+def _unlike(name: str) -> int:
+    """Return the number of an object that a class is not like."""
+    like = [any(part in name.casefold() for part in parts) for parts in _OBJECTS.values()]
+    return like.index(False) if False in like else 0
+
+
+def _request(form: _Form, count: int, name: str, about: int, *, seed: int) -> Request:
+    example = form.examples[about]
+    shown = len(example.splitlines())
+    asked = form.request.format(count=shown, name=list(_OBJECTS)[about], words=form.most)
     return Request(
         text=form.request.format(count=count, name=name, words=form.most),
-        example=(asked, form.example),
+        example=(asked, example),
         most_tokens=(count + _EXTRA_LINES) * form.most * _TOKENS_PER_WORD,
         seed=seed,
     )
@@ -188,7 +215,11 @@ class _LineFilter:
         self._form = form
         self._owners, self._names = class_names(recipe)
         self._of_others: set[str] = set()
-        self._example = set(form.example.casefold().splitlines())
+        self._example: set[str] = set()
+
+    def begin(self, about: int) -> None:
+        """Expect replies to requests with the example about an object."""
+        self._example = set(self._form.examples[about].casefold().splitlines())
 
     def take(self, found: Captions, line: str) -> None:
         """Add a line of a reply, or count why it is not used."""
@@ -221,7 +252,7 @@ class _LineFilter:
             return "are the class itself"
         if folded in self._example:
             return "repeat the example"
-        if _SPEAKER.search(folded):
+        if _SPEAKER.search(text):
             return "speak of the writer or reader"
         if folded in {one.casefold() for one in found.texts}:
             return "repeat an earlier one"

@@ -65,11 +65,13 @@ def _speed(folder: Path, scale: Scale) -> list[Figure]:
     used = {name: [seconds * 1000 for _, seconds in found] for name, found in done.items()}
     return [
         *(
-            compared("build", "images/s", speeds["ours"], name, speeds[name])
+            compared(
+                "build", "images/s", speeds["ours"], name, speeds[name], is_limit=name == _BARE
+            )
             for name in (_ONE, _BATCHES, _BARE)
         ),
         # Other work on the machine changes it less than images/s.
-        compared("CPU time of an image", "ms", used["ours"], _BARE, used[_BARE]),
+        compared("CPU time of an image", "ms", used["ours"], _BARE, used[_BARE], is_limit=True),
     ]
 
 

@@ -21,6 +21,7 @@ from .timing import Figure, Scale, compared, in_turn
 
 _PROMPT = "a photo of a cat"
 _GUIDANCE = 3.0
+_BARE = "bare passes"
 
 
 def run(folder: Path, scale: Scale, device: str) -> list[Figure]:
@@ -99,9 +100,11 @@ class _Measured:
         batch = f"batch of {model.batch}, {self.steps} steps"
         note = f"{tflop[0]:.3g} TFLOP in the network and {tflop[1]:.3g} in the decoder per image"
         return [
-            compared(f"{name}: build", "images/s", [built], "bare passes", bare, note=batch),
+            compared(f"{name}: build", "images/s", [built], _BARE, bare, note=batch, is_limit=True),
             compared(f"{name}: build", "images/s", [built], one, done["one"][-1:]),
-            compared(f"{name}: a batch", "images/s", done["render"], "bare passes", done["bare"]),
+            compared(
+                f"{name}: a batch", "images/s", done["render"], _BARE, done["bare"], is_limit=True
+            ),
             compared(f"{name}: a batch", "images/s", done["render"], stock, done["stock"]),
             compared(
                 f"{name}: a batch", "images/s", done["render"], "limit", done["limit"], note=note

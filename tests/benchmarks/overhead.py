@@ -18,7 +18,6 @@ from .timing import Figure, Scale, compared, in_turn, line_through
 _SHARD = 512
 _PLAIN = "plain loop"
 _PARTS = 2
-_LIMIT = "compression alone"
 _PROFILE = {
     "rows of the plan": ["factory.planner.plan:Plan.rows"],
     "ready images, flaws": ["factory.builder.rows:_generate_batch"],
@@ -96,7 +95,15 @@ def _two_processes(several: _Pairs, ours: _Pairs, limit: _Pairs, *, further: int
     rates = [_rates(pairs, further=further) for pairs in (several, ours, limit)]
     return [
         compared(what, "images/s", rates[0], "one process", rates[1], note=f"{note} together"),
-        compared(what, "images/s", rates[0], _LIMIT, rates[2], note="Pillow's, same processes"),
+        compared(
+            what,
+            "images/s",
+            rates[0],
+            "compression alone",
+            rates[2],
+            note="Pillow's, same processes",
+            is_limit=True,
+        ),
     ]
 
 

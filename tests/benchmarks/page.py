@@ -35,8 +35,6 @@ _WHERE = {
     "bench-gpu": "No CUDA device was available; run `make bench-gpu` on a machine with one.",
 }
 _COLUMNS = "| measured | unit | n | data-factory | alternative | its figure | ratio | note |"
-_LIMITS = ("bare passes", "model alone", "compression alone")
-"""Alternatives that do only what cannot be left out."""
 _RULE = "|---|---|---:|---:|---|---:|---:|---|"
 
 
@@ -86,14 +84,10 @@ def _table(figures: Sequence[Figure]) -> Iterator[str]:
             one.unit,
             str(one.ours.count),
             _spread(one.ours),
-            _alternative(one.other),
+            f"limit: {one.other}" if one.is_limit else one.other,
             _spread(one.others),
         )
         yield f"| {' | '.join((*cells, _spread(one.ratio), one.note))} |"
-
-
-def _alternative(name: str) -> str:
-    return f"limit: {name}" if name.startswith(_LIMITS) else name
 
 
 def _spread(spread: Spread | None) -> str:

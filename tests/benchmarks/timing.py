@@ -58,6 +58,7 @@ class Figure:
         others: Measurements of the alternative.
         ratio: Ours divided by the alternative's, of the pairs measured one after the other.
         note: Remark for the reader.
+        is_limit: Whether the alternative does only what cannot be left out.
     """
 
     what: str
@@ -67,6 +68,7 @@ class Figure:
     others: Spread | None = None
     ratio: Spread | None = None
     note: str = ""
+    is_limit: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain values."""
@@ -105,6 +107,7 @@ def compared(
     others: Sequence[float] = (),
     *,
     note: str = "",
+    is_limit: bool = False,
 ) -> Figure:
     """Return a figure; with an alternative, also the ratios of the pairs."""
     if not other:
@@ -118,6 +121,7 @@ def compared(
         Spread.of(others),
         Spread.of(ratios) if ratios else None,
         note=note,
+        is_limit=is_limit,
     )
 
 

@@ -75,7 +75,9 @@ def _case(folder: Path, case: _Case, scale: Scale) -> list[Figure]:
     note = f"{case.images} images, {case.epochs} epochs, start included"
     return [
         compared(f"{what}: training", "images/s", loop["ours"], _TIMM, loop["timm"]),
-        compared(f"{what}: training", "images/s", loop["ours"], _ALONE, loop["alone"]),
+        compared(
+            f"{what}: training", "images/s", loop["ours"], _ALONE, loop["alone"], is_limit=True
+        ),
         compared(
             f"{what}: whole command", "images/s", whole["ours"], _TIMM, whole["timm"], note=note
         ),
