@@ -81,7 +81,8 @@ def _preset_words(training: Mapping[str, Any]) -> list[str]:
     """Return the options of the values given for the preset's; of an earlier run, `--epochs`."""
     given = training.get("overrides")
     if not isinstance(given, dict):
-        return words({"--epochs": mapping(training.get("hyperparameters")).get("epochs")})
+        # Maybe a stranger's: only a number is printed.
+        return option_words({"epochs": mapping(training.get("hyperparameters")).get("epochs")}, {})
     return option_words(given, mapping(given.get("augmentation")))
 
 
