@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import yaml
 
 from factory.common.resources import cores
+from factory.shards.settings import BuildSettings, fix
 
+from . import profiles
 from .processes import Finished, command, function, program
 from .timing import Figure, Scale, compared, in_turn
 
 STEPS = 8
 PROMPT = "an image of a zero"
+_PROFILE = {
+    "network": ["diffusers.models.unets.unet_2d_condition:UNet2DConditionModel.forward"],
+    "decoder": ["diffusers:AutoencoderTiny.decode"],
+    "scheduler, guidance, texts": ["diffusers:StableDiffusionPipeline.__call__"],
+    "noise, resizing": ["factory.renderer.diffusers_renderer:DiffusersRenderer.render"],
+    "flaws": ["factory.builder.rows:_generate_batch"],
+    "encoding": ["factory.builder.rows:_encode"],
+}
 _ONE = "one image per call, float32"
-_BATCHES = "batches of 32, bfloat16, all threads"
 _BARE = "bare passes, a process per core"
 
 
@@ -36,6 +46,11 @@ def recipe_file(folder: Path, images: int) -> Path:
     return path
 
 
+def usual_dtype() -> str:
+    """Return the type in which a build computes here: bfloat16 if the processor has it."""
+    return fix(BuildSettings(), recorded=None, device="cpu", out="").dtype
+
+
 def build(folder: Path, images: int, scale: Scale, *options: str) -> Finished:
     """Build so many images into a new directory."""
     number = sum(1 for _ in folder.iterdir())
@@ -45,18 +60,24 @@ def build(folder: Path, images: int, scale: Scale, *options: str) -> Finished:
 
 def run(folder: Path, scale: Scale, device: str) -> list[Figure]:
     """Measure speed, time to the first image, and commands that generate nothing."""
-    return [*_speed(folder, scale), *_first_image(folder, scale), *_start(folder, scale)]
+    return [
+        *_speed(folder, scale),
+        *_profile(folder, scale),
+        *_first_image(folder, scale),
+        *_start(folder, scale),
+    ]
 
 
 def _speed(folder: Path, scale: Scale) -> list[Figure]:
     small, large = scale.pick((160, 960), (40, 160), (10, 20))
     # The same further seconds, roughly: each alternative generates what it can in that time.
+    in_batches = f"batches of 32, {usual_dtype()}, all threads"
     one, batches, bare = scale.pick((48, 512, 384), (8, 64, 64), (1, 2, 2))
     done = in_turn(
         {
             "ours": lambda: _marginal(folder, small, large, scale),
             _ONE: _stock("one_by_one", one, scale),
-            _BATCHES: _stock("in_batches", batches, scale),
+            in_batches: _stock("in_batches", batches, scale),
             _BARE: _stock("bare" if scale.in_process else "bare_on_all_cores", bare, scale),
         },
         repeats=scale.pick(2, 1, 1),
@@ -68,7 +89,7 @@ def _speed(folder: Path, scale: Scale) -> list[Figure]:
             compared(
                 "build", "images/s", speeds["ours"], name, speeds[name], is_limit=name == _BARE
             )
-            for name in (_ONE, _BATCHES, _BARE)
+            for name in (_ONE, in_batches, _BARE)
         ),
         # Other work on the machine changes it less than images/s.
         compared("CPU time of an image", "ms", used["ours"], _BARE, used[_BARE], is_limit=True),
@@ -94,6 +115,28 @@ def _stock(name: str, images: int, scale: Scale) -> Callable[[], tuple[float, fl
         return speed, used
 
     return measure
+
+
+def _profile(folder: Path, scale: Scale) -> list[Figure]:
+    # Whole batches of ten classes.
+    few, many = scale.pick((160, 480), (10, 40), (10, 20))
+    done = function("cpu_generation:profile_build", str(folder), few, many, scale=scale)
+    return profiles.figures("profile", "CPU µs per image", [done.value])
+
+
+def profile_build(folder: str, few: int, many: int) -> dict[str, float]:
+    """Return the further CPU µs of a further image by phase, in one process."""
+    from factory.builder.build import build as build_images
+    from factory.recipe.library import load_recipe
+
+    settings = BuildSettings(device="cpu", shard_size=32)
+
+    def run(images: int) -> None:
+        place = Path(tempfile.mkdtemp(dir=folder))
+        recipe = load_recipe(str(recipe_file(place, images)))
+        build_images(recipe, place / "out", settings=settings, show_progress=False)
+
+    return profiles.marginal(run, _PROFILE, few=few, many=many)
 
 
 def _first_image(folder: Path, scale: Scale) -> list[Figure]:

@@ -53,7 +53,7 @@ GOALS = {
     ),
     "cpu": (
         Goal("build", 8, other="one image per call, float32"),
-        Goal("build", 1, other="batches of 32, bfloat16"),
+        Goal("build", 1, other="batches of 32"),
         Goal("build", 0.9, other="bare passes"),
         Goal("command to the first ten images", 8, "at most"),
         Goal("--help", 0.5, "at most"),

@@ -1,6 +1,6 @@
 """Passes of the embedded generator's UNet, computed in other ways, against those of a build.
 
-    python -m tests.benchmarks.network_variants [--rounds 24] [--images 32] [--dtype bfloat16]
+    python -m tests.benchmarks.network_variants [--rounds 24] [--images 32] [--dtype TYPE]
         [--compile]
 
 Each variant and the UNet as it is in turn, batches of guided images, one thread, CPU time of this
@@ -34,7 +34,7 @@ from factory.planner.plan import plan
 from factory.recipe.library import load_recipe
 from factory.renderer.pool import Renderers
 
-from .cpu_generation import recipe_file
+from .cpu_generation import recipe_file, usual_dtype
 from .passes import Passes
 
 
@@ -177,7 +177,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=24, help="pairs for each variant, 2 or more")
     parser.add_argument("--images", type=int, default=32, help="images per batch")
-    parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
+    kinds = ["bfloat16", "float32"]
+    parser.add_argument("--dtype", default=usual_dtype(), choices=kinds, help="as a build's")
     parser.add_argument("--compile", action="store_true", help="only torch.compile: minutes")
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)

@@ -14,7 +14,7 @@ from factory.common.resources import cores
 from factory.models.embedded import embedded_dir
 
 from . import ROOT
-from .cpu_generation import PROMPT, STEPS
+from .cpu_generation import PROMPT, STEPS, usual_dtype
 from .passes import Passes
 
 _GUIDANCE = 3.0
@@ -55,18 +55,18 @@ def one_by_one(images: int) -> tuple[float, float]:
 
 
 def in_batches(images: int) -> tuple[float, float]:
-    """Measure calls with 32 images in bfloat16, on all cores; see `_speed`."""
-    pipeline = _pipeline("bfloat16", cores())
+    """Measure calls with 32 images in the type of a build, on all cores; see `_speed`."""
+    pipeline = _pipeline(usual_dtype(), cores())
     batch = min(_BATCH, images)
     _generate(pipeline, batch)
     return _speed(lambda: _generate(pipeline, batch), images, batch=batch)
 
 
 def bare(images: int) -> tuple[float, float]:
-    """Measure the forward passes alone, in bfloat16 on one core; see `_speed`."""
+    """Measure the forward passes alone, in the type of a build on one core; see `_speed`."""
     import torch
 
-    pipeline = _pipeline("bfloat16", 1)
+    pipeline = _pipeline(usual_dtype(), 1)
     for network in (pipeline.unet, pipeline.vae):
         network.to(memory_format=torch.channels_last)
     batch = min(_BATCH, images)
@@ -92,6 +92,6 @@ def bare_on_all_cores(images: int) -> tuple[float, float]:
 
 def first_images(folder: str) -> None:
     """Write ten images as PNG, as a script would."""
-    pipeline = _pipeline("bfloat16", cores())
+    pipeline = _pipeline(usual_dtype(), cores())
     for number, image in enumerate(_generate(pipeline, 10)):
         image.resize((32, 32)).save(Path(folder) / f"stock-{number}.png")
