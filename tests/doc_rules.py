@@ -91,6 +91,9 @@ NOT_RUN = {
         "data-factory build cifar10/random-guidance": "the same",
         "pip install": "the same",
         "data-factory build RECIPE OUT --model flux --offload": "the same",
+        "data-factory build RECIPE OUT --compile": "the same",
+        "data-factory build RECIPE OUT --vae-slicing": "the same",
+        "python -m tests.benchmarks.network_variants": "compiles for minutes",
     },
     "docs/design.md": {"python tests/overlap.py": "measures for minutes with eight launches"},
     "docs/multi-node.md": {
