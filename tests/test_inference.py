@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -515,6 +516,7 @@ def test_compiled_code_gives_the_same_bytes_in_every_process(
         ({"compile": "all"}, "compile 'all': expected blocks or network"),
         ({"compile": "blocks", "cache": "taylorseer"}, "--compile cannot be used with --cache"),
         ({"compile": "blocks", "offload": "group"}, "--compile cannot be used with --offload"),
+        ({"batch_size": "auto", "compile": "blocks"}, "auto cannot be used with --compile, which"),
         (
             {"batch_size": "auto", "cache": "first-block"},
             "--batch-size auto cannot be used with --cache first-block, .*; give one",
@@ -526,6 +528,17 @@ def test_settings_that_exclude_each_other_are_refused(
 ) -> None:
     with pytest.raises(UserError, match=message):
         fix(BuildSettings(**settings), recorded=None, device="cpu", out="out")
+
+
+def test_settings_of_a_dataset_and_of_a_launch_are_judged_together() -> None:
+    where: dict[str, Any] = {"device": "cpu", "out": "out"}
+    recorded = fix(BuildSettings(batch_size=4, compile="blocks"), recorded=None, **where)
+    with pytest.raises(UserError, match="--compile cannot be used with --offload"):
+        fix(BuildSettings(offload="group"), recorded=recorded, **where)
+    # Another launch has begun the dataset while this one measured.
+    measured = BuildSettings(batch_size="auto", measured_batch_size=8)
+    assert fix(measured, recorded=recorded, **where) == recorded
+    assert fix(measured, recorded=None, **where).batch_size == 8
 
 
 def test_what_cannot_be_compiled_or_sliced_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -567,3 +580,30 @@ def test_an_automatic_batch_size_is_measured_once_and_recorded(
         assert manifest.settings.shard_size == 504
     said = capsys.readouterr().err
     assert said.count("tests/none: batch size 8 (images/s with 2 steps: 1: ") == 1
+
+
+def test_each_kind_of_batch_is_measured_with_its_largest_config(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unguided: dict[str, Any] = {"sampling": {"guidance_scale": 1, "num_inference_steps": 3}}
+    recipes = [
+        recipe(tmp_path, "few", images_per_class=2),
+        recipe(tmp_path, "many", images_per_class=5),
+        recipe(tmp_path, "unguided", images_per_class=7, **unguided),
+    ]
+    settings = replace(
+        SETTINGS, batch_size="auto", shard_size=None, guidance_interval="0.6,0.8", device="cpu"
+    )
+    build(
+        recipes,
+        tmp_path / "out",
+        settings=settings,
+        show_progress=False,
+        renderer_factory=_SlowCalls,
+    )
+    said = capsys.readouterr().err
+    # Of three steps one is guided, of two none is.
+    assert re.findall(r"batch size (\d+) \(images/s with (\d) steps", said) == [
+        ("8", "3"),
+        ("16", "3"),
+    ]

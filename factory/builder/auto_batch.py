@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from factory.builder.jobs import Job
 from factory.builder.prepare import State
@@ -20,15 +20,16 @@ _STEPS = 2
 _SECONDS = 60.0
 
 
-def batch_size_of(state: State, renderers: Renderers) -> int | None:
+def batch_size_of(state: State, renderers: Renderers, *, processes: int) -> int | None:
     """Return the smallest batch that is nearly as fast as the fastest one.
 
-    Of several models or image sizes, each is measured, and the smallest number is returned. Batches
-    are not larger than a config has images.
+    Of several models, image sizes, or guided and unguided configs, each is measured, and the
+    smallest number is returned. Batches are not larger than these configs have images.
 
     Args:
         state: Where the dataset is now.
         renderers: Those of the recipes, whose models are loaded.
+        processes: Processes of this launch; on CPUs they share the memory.
 
     Returns:
         None if the dataset has a recorded one, or nothing is generated.
@@ -38,23 +39,29 @@ def batch_size_of(state: State, renderers: Renderers) -> int | None:
     """
     if state.old is not None:
         return None
-    measured = {}
+    largest: dict[Any, Job] = {}
     for job in state.unfinished():
-        model = job.recipe.model
-        key = (model.id, model.revision, model.adapters, model.height, model.width)
-        if key not in measured:
-            measured[key] = _measure(job, state, renderers)
-    sizes = [tried.best.batch_size for tried in measured.values()]
+        kind = _kind(job)
+        if kind not in largest or job.num_images > largest[kind].num_images:
+            largest[kind] = job
+    sizes = [_measure(job, state, renderers, processes).best.batch_size for job in largest.values()]
     return min(sizes, default=None)
 
 
-def _measure(job: Job, state: State, renderers: Renderers) -> Tried:
+def _kind(job: Job) -> tuple[Any, ...]:
+    """Return what decides the memory and time of a batch."""
+    model = job.recipe.model
+    guided = job.recipe.sampling.guidance_scale.bounds()[1] > 1
+    return (model.id, model.revision, model.adapters, model.height, model.width, guided)
+
+
+def _measure(job: Job, state: State, renderers: Renderers, processes: int) -> Tried:
     renderer = renderers.get(job.recipe, state.settings.inference)
-    planned = plan(job.recipe)
+    planned, steps = plan(job.recipe), _steps(state)
 
     def rows(size: int) -> list[ImageSpec]:
         return [
-            replace(row, num_inference_steps=min(_STEPS, row.num_inference_steps))
+            replace(row, num_inference_steps=min(steps, row.num_inference_steps))
             for row in planned.rows(0, size)
         ]
 
@@ -64,12 +71,21 @@ def _measure(job: Job, state: State, renderers: Renderers) -> Tried:
             rows,
             name=job.recipe.model.id,
             seconds=_SECONDS,
-            on_cpu=state.settings.device == "cpu",
+            sharing=processes if state.settings.device == "cpu" else None,
             largest=min(LARGEST, job.num_images),
         )
     speeds = ", ".join(f"{one.batch_size}: {one.images_per_s:.3g}" for one in tried.batches)
     console.log(
-        f"{job.recipe.model.id}: batch size {tried.best.batch_size} (images/s with {_STEPS} steps: "
+        f"{job.recipe.model.id}: batch size {tried.best.batch_size} (images/s with {steps} steps: "
         f"{speeds}; {tried.stopped})"
     )
     return tried
+
+
+def _steps(state: State) -> int:
+    """Return the fewest steps of which at least one is guided."""
+    interval = state.settings.inference.guidance_interval
+    steps = _STEPS
+    while interval is not None and not interval.steps(steps):
+        steps += 1
+    return steps

@@ -147,7 +147,8 @@ def _prepare(
             loaded[job.name] = pipeline_settings(renderer)
             require_used_guidance(job.recipe, loaded[job.name])
         if wanted.batch_size == "auto":
-            wanted = replace(wanted, batch_size=batch_size_of(state, renderers))
+            found = batch_size_of(state, renderers, processes=ranks.world_size)
+            wanted = replace(wanted, measured_batch_size=found)
         jobs = [replace(job, pipeline=loaded.get(job.name)) for job in jobs]
         if loaded:
             # Loading a model takes minutes: other launches may have written their first shards.

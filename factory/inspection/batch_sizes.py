@@ -104,7 +104,7 @@ def measure_batch_sizes(
             lambda size: rows.rows(0, size),
             name=recipe.model.id,
             seconds=seconds,
-            on_cpu=found.type == "cpu",
+            sharing=1 if found.type == "cpu" else None,
         )
     finally:
         torch.set_num_threads(before)

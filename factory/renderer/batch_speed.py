@@ -57,7 +57,7 @@ def try_sizes(
     *,
     name: str,
     seconds: float,
-    on_cpu: bool,
+    sharing: int | None,
     largest: int = LARGEST,
 ) -> Tried:
     """Generate batches of 1, 2, 4, ... images until memory or time is used up.
@@ -67,7 +67,7 @@ def try_sizes(
         rows: Returns so many rows of a plan.
         name: The model, for messages.
         seconds: Time for generating.
-        on_cpu: Whether the memory of this machine is the limit.
+        sharing: Processes that share the memory of this machine; None if the device has its own.
         largest: Images of the largest batch.
 
     Raises:
@@ -94,7 +94,7 @@ def try_sizes(
             return Tried(tuple(tried), f"the time of {seconds:g} s was used up")
         grown, available = _peak_memory() - peak, free_memory()
         # Linux would end this process; so larger batches are not tried.
-        if on_cpu and available is not None and 2 * grown > available:
+        if sharing and available is not None and 2 * grown > available / sharing:
             return Tried(tuple(tried), f"{size} images may not fit into memory")
     return Tried(tuple(tried), f"larger batches than {largest} are not tried")
 

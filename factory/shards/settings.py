@@ -35,8 +35,7 @@ class BuildSettings:
     """Settings requested by the user; None and `auto` mean: as recorded, else as described below.
 
     Attributes:
-        batch_size: Images per call of the model and process; `auto`: the fastest, measured before
-            the first image.
+        batch_size: Images per call of the model and process; `auto`: `measured_batch_size`.
         shard_size: Images per Parquet file; ideally a multiple of the batch size.
         dtype: `float32`, `bfloat16`, `float16` or `auto`: bfloat16 if the hardware supports it.
         threads: CPU threads per process; default 1, so that bytes do not depend on the launch.
@@ -48,6 +47,8 @@ class BuildSettings:
         compile: `blocks` or `network`: what torch.compile translates.
         vae_slicing: Whether to decode images one by one.
         offload: `group`, `model` or `sequential`. It changes no byte, so every launch has its own.
+        measured_batch_size: What the launch has measured for `auto`; a dataset that has a number by
+            then, maybe of another launch, keeps it.
     """
 
     batch_size: int | Literal["auto"] | None = None
@@ -62,6 +63,7 @@ class BuildSettings:
     compile: str | None = None
     vae_slicing: bool | None = None
     offload: str | None = None
+    measured_batch_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -113,10 +115,15 @@ def fix(
     wanted = _canonical(wanted)
     if recorded is not None:
         _require_same(wanted, recorded, device=device, out=out)
+    for other in ("cache", "offload"):
+        # Their hooks run within what is compiled.
+        if (recorded or wanted).compile and getattr(wanted, other):
+            raise UserError(f"--compile cannot be used with --{other}; remove one of them")
+    if recorded is not None:
         return recorded
     # Until it is measured, an automatic one counts as the default.
-    given = wanted.batch_size
-    batch_size = given if isinstance(given, int) else _BATCH_SIZE
+    given = wanted.measured_batch_size if wanted.batch_size == "auto" else wanted.batch_size
+    batch_size = given or _BATCH_SIZE
     return FixedSettings(
         batch_size=batch_size,
         shard_size=wanted.shard_size or -(-_SHARD_SIZE // batch_size) * batch_size,
@@ -174,10 +181,11 @@ def _require_valid(wanted: BuildSettings) -> None:
             f"--batch-size auto cannot be used with --cache {wanted.cache}, which needs a number "
             "that divides the images of each config; give one"
         )
-    for other in ("cache", "offload"):
-        # Their hooks run within what is compiled.
-        if wanted.compile and getattr(wanted, other):
-            raise UserError(f"--compile cannot be used with --{other}; remove one of them")
+    if wanted.batch_size == "auto" and wanted.compile:
+        raise UserError(
+            "--batch-size auto cannot be used with --compile, which would translate the network "
+            "for every size; give a number"
+        )
     for name, known in (("dtype", DTYPES), ("device", DEVICES)):
         value = getattr(wanted, name)
         if value not in ("auto", *known):
