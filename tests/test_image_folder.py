@@ -293,6 +293,14 @@ def test_one_line_names_the_obstacle(tmp_path: Path, kind: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("suffix", [".pcx", ".sgi"])
+def test_formats_that_only_datasets_knows_are_left_to_it(tmp_path: Path, suffix: str) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (8, 8), "red").save(tmp_path / name / f"1{suffix}")
+    assert len(open_dataset(str(tmp_path)).dataset) == 2
+
+
 def test_files_that_are_not_read_are_counted(tmp_path: Path) -> None:
     folder = write(classes(tmp_path / "photos"), "cat/a.HEIC", "cat/b.heic", "dog/n.txt", "LICENSE")
     opened = open_dataset(str(folder), skip_unreadable=True)
@@ -369,7 +377,7 @@ def test_no_image_is_lost_beside_files_of_other_datasets(tmp_path: Path, kind: s
     read = {name: 3 for name in THREE if name != "horse" or "some" not in kind}
     assert (counts(folder), open_dataset(folder).left_out) == (read, expected)
     write(folder, "cat/IMG.HEIC")
-    refused = r"1 of 10 images are in .* \(1 \.heic; the first is cat/IMG.*--skip-unreadable"
+    refused = r"1 of 10 images is in .* \(1 \.heic; the first is cat/IMG.*--skip-unreadable"
     with pytest.raises(UserError, match=refused):
         open_dataset(folder)
     opened = open_dataset(folder, skip_unreadable=True)
@@ -409,7 +417,7 @@ def test_images_that_no_metadata_names_are_counted(
     said = f"{folder}: not read: 2 .jpg without a row, 1 .png without a row"
     assert len(rows) == 1 and capsys.readouterr().err.splitlines() == [said]
     write(folder, "dog/a.avif")
-    with pytest.raises(UserError, match=r"1 of 5 images are in .* the first is dog/a\.avif"):
+    with pytest.raises(UserError, match=r"1 of 5 images is in .* the first is dog/a\.avif"):
         open_dataset(folder)
     assert open_dataset(folder, skip_unreadable=True).left_out == {".avif": 1, **left}
 

@@ -533,7 +533,7 @@ def test_settings_that_exclude_each_other_are_refused(
 def test_settings_of_a_dataset_and_of_a_launch_are_judged_together() -> None:
     where: dict[str, Any] = {"device": "cpu", "out": "out"}
     recorded = fix(BuildSettings(batch_size=4, compile="blocks"), recorded=None, **where)
-    with pytest.raises(UserError, match="--compile cannot be used with --offload"):
+    with pytest.raises(UserError, match=r"--compile cannot be used with --offload.*; remove --off"):
         fix(BuildSettings(offload="group"), recorded=recorded, **where)
     # Another launch has begun the dataset while this one measured.
     measured = BuildSettings(batch_size="auto", measured_batch_size=8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 import subprocess
 from dataclasses import fields
@@ -296,3 +297,17 @@ def test_no_two_runs_get_the_same_folder_and_each_real_dataset_its_score(
     (other,) = find_runs([out]).scored
     beside = Run(first.file.with_name(out.name), other.scores, other.row)
     assert len(page([first, beside])["Score"]) == 2
+
+
+@pytest.mark.parametrize("images", ["abc", [1], math.inf, math.nan, -5, True])
+def test_a_number_of_images_that_is_none_is_not_printed(
+    images: Any, trained: tuple[Path, list[str], list[str]]
+) -> None:
+    (run,) = find_runs([trained[0] / "run"]).scored
+    strange = everything(run, pixels="memory")
+    assert strange.scores.training is not None
+    strange.scores.training["data"] |= {"num_images": images, "sources": images}
+    (line,) = page([strange])["Train"]
+    assert "--pixel-memory" not in line
+    strange.scores.training["data"] = images
+    assert page([strange])["Train"]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval.checkpoint import METRICS
+from eval.report_page.command_words import mapping
 from eval.sampling import NOT_RECORDED, is_recorded
 from eval.scores_file import Scores
 from eval.scores_io import read_scores
@@ -56,13 +57,19 @@ class Run:
     @property
     def data(self) -> dict[str, Any]:
         """The training data, as the run's settings describe it."""
-        return (self.scores.training or {}).get("data") or {}
+        return mapping((self.scores.training or {}).get("data"))
+
+    @property
+    def sources(self) -> list[dict[str, Any]]:
+        """What the training data consists of."""
+        found = self.data.get("sources")
+        listed = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+        return listed or [self.data]
 
     @property
     def source(self) -> str:
         """References of the training data; every image seed of a dataset has its own."""
-        sources = self.data.get("sources") or [self.data]
-        return ", ".join(str(one.get("reference", "")) for one in sources)
+        return ", ".join(str(one.get("reference", "")) for one in self.sources)
 
     @property
     def pixels(self) -> str:

@@ -6,7 +6,7 @@ import json
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from eval.report_page.command_words import (
     USUAL_COLUMNS,
@@ -33,7 +33,7 @@ def train_command(run: Run, maps: LabelMaps, *, out: str) -> str:
     """
     training: dict[str, Any] = run.scores.training or {}
     data = run.data
-    sources = [one for one in data.get("sources") or [data] if isinstance(one, dict)]
+    sources = run.sources
     stretches = stretches_of(training)
     last = stretches[-1] if stretches else {}
     options = {
@@ -132,10 +132,16 @@ def _reading_options(training: Mapping[str, Any], data: Mapping[str, Any]) -> di
 def _pixel_memory(training: Mapping[str, Any], data: Mapping[str, Any]) -> float | None:
     """Return the GB of images that were decoded into memory; None below 1 GB, which any has."""
     side = mapping(training.get("hyperparameters")).get("image_size")
-    if training.get("pixels") != "memory" or not isinstance(side, int):
+    images = data.get("num_images")
+    if training.get("pixels") != "memory" or not (_is_count(side) and _is_count(images)):
         return None
-    size = (data.get("num_images") or 0) * side**2 * 3 / _GB
+    size = images * side**2 * 3 / _GB
     return None if size < 1 else math.ceil(10 * size) / 10
+
+
+def _is_count(value: Any) -> TypeGuard[int]:
+    """Return whether a value, maybe a stranger's, is a number of pixels or images."""
+    return isinstance(value, int) and 0 < value < 10**15
 
 
 def _environment_options(environment: Mapping[str, Any]) -> dict[str, Any]:

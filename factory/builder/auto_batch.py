@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from factory.builder.jobs import Job
 from factory.builder.prepare import State
 from factory.common import console
+from factory.common.resources import processes_here
 from factory.planner.plan import ImageSpec, plan
 from factory.renderer.batch_speed import LARGEST, Tried, try_sizes
 from factory.renderer.pool import rendering_threads
@@ -20,7 +21,7 @@ _STEPS = 2
 _SECONDS = 60.0
 
 
-def batch_size_of(state: State, renderers: Renderers, *, processes: int) -> int | None:
+def batch_size_of(state: State, renderers: Renderers) -> int | None:
     """Return the smallest batch that is nearly as fast as the fastest one.
 
     Of several models, image sizes, or guided and unguided configs, each is measured, and the
@@ -29,7 +30,6 @@ def batch_size_of(state: State, renderers: Renderers, *, processes: int) -> int 
     Args:
         state: Where the dataset is now.
         renderers: Those of the recipes, whose models are loaded.
-        processes: Processes of this launch; on CPUs they share the memory.
 
     Returns:
         None if the dataset has a recorded one, or nothing is generated.
@@ -44,7 +44,7 @@ def batch_size_of(state: State, renderers: Renderers, *, processes: int) -> int 
         kind = _kind(job)
         if kind not in largest or job.num_images > largest[kind].num_images:
             largest[kind] = job
-    sizes = [_measure(job, state, renderers, processes).best.batch_size for job in largest.values()]
+    sizes = [_measure(job, state, renderers).best.batch_size for job in largest.values()]
     return min(sizes, default=None)
 
 
@@ -55,7 +55,7 @@ def _kind(job: Job) -> tuple[Any, ...]:
     return (model.id, model.revision, model.adapters, model.height, model.width, guided)
 
 
-def _measure(job: Job, state: State, renderers: Renderers, processes: int) -> Tried:
+def _measure(job: Job, state: State, renderers: Renderers) -> Tried:
     renderer = renderers.get(job.recipe, state.settings.inference)
     planned, steps = plan(job.recipe), _steps(state)
 
@@ -71,7 +71,7 @@ def _measure(job: Job, state: State, renderers: Renderers, processes: int) -> Tr
             rows,
             name=job.recipe.model.id,
             seconds=_SECONDS,
-            sharing=processes if state.settings.device == "cpu" else None,
+            sharing=processes_here() if state.settings.device == "cpu" else None,
             largest=min(LARGEST, job.num_images),
         )
     speeds = ", ".join(f"{one.batch_size}: {one.images_per_s:.3g}" for one in tried.batches)

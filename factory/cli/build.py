@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_recipe_changes(parser)
     group = parser.add_argument_group("build settings", "fixed at the first start of a build")
-    shown = "32; auto: the fastest that fits, measured before the first image"
+    shown = "32; auto: the smallest that is nearly as fast as any, measured before the first image"
     add_batch_size(group, shown, number=_number_or_auto)
     option(group, "--shard-size N", "images per file (default 512)", positive)
     option(

@@ -28,7 +28,12 @@ def cores() -> int:
 
 def cores_per_process() -> int:
     """Return the number of CPU cores per process of a launch on this machine."""
-    return max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return max(1, cores() // processes_here())
+
+
+def processes_here() -> int:
+    """Return how many processes a launcher has started on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def default_threads() -> tuple[int, str]:

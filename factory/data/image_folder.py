@@ -40,7 +40,6 @@ READ, NOT_READ, HEIC, DATA, METADATA, ARCHIVES, OF_SYSTEMS = (
 )
 
 _DEEPEST = 100
-_TABLES = frozenset({".csv", ".tsv", ".json", ".jsonl"})
 NO_IMAGES = "without readable images"
 
 
@@ -146,8 +145,11 @@ class ImageFolder:
         Raises:
             UserError: It has no such file.
         """
-        rows = DATA | _TABLES | (set() if labelled else {".txt"})
-        if rows.isdisjoint(self.others):
+        # No public function tells which files datasets loads.
+        from datasets.packaged_modules import _EXTENSION_TO_MODULE as READERS
+
+        loaded = {suffix for suffix, (name, _) in READERS.items() if not labelled or name != "text"}
+        if loaded.isdisjoint(self.others):
             folders = [one for one in sorted(self.folders) if not is_split(one.name)]
             example = folders[0] if folders else "cat"
             raise UserError(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory.common.devices import is_lack_of_memory
@@ -74,7 +77,8 @@ def try_sizes(
         Failure: Not even one image fits into memory.
     """
     tried: list[BatchSpeed] = []
-    size, started, peak = 1, time.perf_counter(), _peak_memory()
+    _forget_peak_memory()
+    size, started, before = 1, time.perf_counter(), _peak_memory()
     while size <= largest:
         try:
             taken = _seconds(renderer, rows(size))
@@ -92,10 +96,13 @@ def try_sizes(
         size *= 2
         if time.perf_counter() - started + 2 * taken > seconds:
             return Tried(tuple(tried), f"the time of {seconds:g} s was used up")
-        grown, available = _peak_memory() - peak, free_memory()
-        # Linux would end this process; so larger batches are not tried.
-        if sharing and available is not None and 2 * grown > available / sharing:
-            return Tried(tuple(tried), f"{size} images may not fit into memory")
+        grown, available = _peak_memory() - before, free_memory()
+        if sharing and available is not None:
+            # The others will load the model too.
+            share = (available - (sharing - 1) * before) / sharing
+            # Linux would end this process; so larger batches are not tried.
+            if 2 * grown > share:
+                return Tried(tuple(tried), f"{size} images may not fit into memory")
     return Tried(tuple(tried), f"larger batches than {largest} are not tried")
 
 
@@ -111,8 +118,18 @@ def _seconds(renderer: Renderer, rows: Sequence[ImageSpec]) -> float:
     return min(taken)
 
 
+def _forget_peak_memory() -> None:
+    """Let the peak begin with the memory in use, on Linux; elsewhere it is that of all the time."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def _peak_memory() -> int:
     """Return the largest memory that this process has used, in bytes."""
+    with suppress(OSError):
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        if found:
+            return 1024 * int(found[1])
     import resource
 
     # Linux counts in kilobytes, macOS in bytes.

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,29 +29,32 @@ def compile_network(pipeline: Any, part: str) -> None:
     """
     import torch
 
-    _require_compiler()
-    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(home / "data-factory" / "torchinductor"))
-    # Beyond its limit torch would compute the rest without compiling, which no one would notice.
-    torch._dynamo.config.recompile_limit = _SHAPES
-    torch._dynamo.config.fail_on_recompile_limit_hit = True
     network = network_of(pipeline)
-    if part == "network":
-        # Its hooks, which count steps, stay outside.
-        network.forward = torch.compile(network.forward, dynamic=False)
-    elif getattr(network, "_repeated_blocks", None):
-        network.compile_repeated_blocks(dynamic=False)
-    else:
+    if part == "blocks" and not getattr(network, "_repeated_blocks", None):
         raise UserError(
             f"--compile blocks: {type(network).__name__} names no repeated blocks in diffusers; "
             "use --compile network, or remove the option"
         )
+    _require_compiler()
+    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(home / "data-factory" / "torchinductor"))
+    # Otherwise the fastest code is chosen on a GPU by timing, in each process anew.
+    torch._inductor.config.deterministic = True
+    # Beyond its limit torch would compute the rest without compiling, which no one would notice.
+    torch._dynamo.config.recompile_limit = _SHAPES
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
+    if part == "network":
+        # Its hooks, which count steps, stay outside.
+        network.forward = torch.compile(network.forward, dynamic=False)
+    else:
+        network.compile_repeated_blocks(dynamic=False)
 
 
 def _require_compiler() -> None:
-    wanted = os.environ.get("CXX")
-    if not any(map(shutil.which, [wanted] if wanted else ["g++", "clang++", "cl"])):
+    usual = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    wanted = os.environ.get("CXX") or usual
+    if shutil.which(wanted) is None:
         raise UserError(
-            f"--compile needs a C++ compiler, but there is no {wanted or 'g++'} on the PATH; "
-            "install one (Debian: apt install g++), or remove the option"
+            f"--compile needs a C++ compiler, but there is no {wanted} on the PATH; install one "
+            "(Debian: apt install g++), or remove the option"
         )

@@ -116,9 +116,9 @@ def fix(
     if recorded is not None:
         _require_same(wanted, recorded, device=device, out=out)
     for other in ("cache", "offload"):
-        # Their hooks run within what is compiled.
         if (recorded or wanted).compile and getattr(wanted, other):
-            raise UserError(f"--compile cannot be used with --{other}; remove one of them")
+            remedy = "one of them" if recorded is None else f"--{other}"
+            raise UserError(f"--compile cannot be used with --{other}; remove {remedy}")
     if recorded is not None:
         return recorded
     # Until it is measured, an automatic one counts as the default.
