@@ -17,9 +17,12 @@ from factory.data.label_map import (
     listed,
     suggested_map,
 )
+from factory.data.row_filter import is_comparable
 
 if TYPE_CHECKING:
     from eval.real import RealImages
+
+_MOST_EXCLUDED = 3
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ def match_real(
             real=real.opened.reference,
             labels=labels,
             remedy=remedy,
+            column=real.opened.label_column,
         )
     except UnmatchedLabelsError as error:
         refuse_level_above(real.opened, error.labels, model_names)
@@ -88,6 +92,7 @@ def match_labels(
     real: str,
     labels: LabelMap | None = None,
     remedy: str = WRITE_A_MAP,
+    column: str | None = None,
 ) -> LabelMatch:
     """Match each real class to a model output.
 
@@ -99,6 +104,7 @@ def match_labels(
         real: Name of the real dataset in messages.
         labels: Map applied to real labels first; labels not in it are matched as without a map.
         remedy: How to use a label map, for the message without one.
+        column: The real dataset's column of labels, for the message.
 
     Raises:
         UnmatchedLabelsError: The model lacks a class that has images.
@@ -118,12 +124,14 @@ def match_labels(
     if unknown:
         used = set(found)
         rest = [name for index, name in enumerate(model_names) if index not in used]
-        only = f"only the model has {listed(rest)}" if rest else "the model has no other class"
+        matched = "every class of the model is matched"
+        only = f"only the model has {listed(rest)}" if rest else matched
         raise UnmatchedLabelsError(
             f"{model} has no class for {listed(unknown)} of {real}; {only}",
             suggested_map(unknown, rest),
             given=labels,
             remedy=remedy,
+            otherwise=f"exclude those images with --filter{_expression(unknown, column)}",
         )
     return _join(
         model_names,
@@ -132,6 +140,14 @@ def match_labels(
         how="map" if labels else how,
         pairs=dict(pairs) if labels else None,
     )
+
+
+def _expression(unknown: Sequence[str], column: str | None) -> str:
+    """Return the value of --filter that excludes labels; none if it is long or hard to type."""
+    excluded = f"!= {unknown[0]!r}" if len(unknown) == 1 else f"not in {tuple(unknown)}"
+    # A shell replaces some characters, and quotes end the text.
+    is_plain = column and is_comparable(column) and not set("".join(unknown)) & set("'\"$`\\!")
+    return f' "{column} {excluded}"' if is_plain and len(unknown) <= _MOST_EXCLUDED else ""
 
 
 def missing_names(model_names: Sequence[str], names: Sequence[str]) -> list[str]:

@@ -49,15 +49,21 @@ def note_counts(real: RealImages) -> None:
         log(f"warning: {warning}")
 
 
-def note_few(scores: Scores) -> None:
-    """Log how wide the interval of the accuracy is, if there are few images."""
+def note_few(scores: Scores, *, of_several: bool = False) -> None:
+    """Log how wide the interval of the accuracy is, if there are few images.
+
+    Args:
+        scores: Of a run.
+        of_several: Whether other runs are scored too: the run is named.
+    """
     metrics, found = scores.metrics, scores.real.num_images
+    of = f" of {scores.run}" if of_several else ""
     if found < _FEW or found < FEW * scores.labels.num_real:
+        classes = plural(scores.labels.num_real, "class", "classes")
         log(
-            f"warning: with {plural(found, 'image')} of "
-            f"{plural(scores.labels.num_real, 'class', 'classes')}, the 95 % interval of top-1 is "
-            f"{100 * metrics.top1_low:.0f} to {100 * metrics.top1_high:.0f} %; more images make it "
-            "narrower"
+            f"warning: with {plural(found, 'image')} of {classes}, the 95 % interval of top-1{of} "
+            f"is {100 * metrics.top1_low:.0f} to {100 * metrics.top1_high:.0f} %; more images make "
+            "it narrower"
         )
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -439,5 +440,8 @@ def test_the_next_line_names_the_recommended_config(
         assert (f"  look at {sheet}" in before) == sheet.is_file()
         sheet.parent.mkdir(parents=True, exist_ok=True)
         sheet.touch()
+        summarize(replace(report, generated=0), out, train=None)
+        first = capsys.readouterr().out.splitlines()[0]
+        assert first == f"{out}: 0 images generated (1 s), 0 already present"
         summarize(report, out, train=None)
         assert "next:" not in capsys.readouterr().out, "of a round, `grow` prints it"

@@ -4,6 +4,7 @@ import argparse
 import ast
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from factory.command_line.cli import COMMANDS, GROUPS
 from factory.common import program
 from factory.common.console import progress
 from factory.common.errors import UserError
-from factory.common.text import plural, size
+from factory.common.text import plural, size, suggest
 
 ROOT = Path(__file__).parent.parent
 
@@ -65,7 +66,7 @@ def test_bars_inside_each_other_move_no_cursor_without_a_terminal(capsys):
         (
             "train",
             "x --epochz 3",
-            "unrecognized arguments: --epochz; did you mean --epochs ins",
+            "unrecognized arguments: --epochz; did you mean --epochs?\n",
         ),
         ("train", "x -model=a --lrr 1", "--model instead of -model, --lr instead of --lrr?"),
         ("eval", "score run --reel x", "required: --real; did you mean --real instead of --reel?"),
@@ -79,10 +80,16 @@ def test_bars_inside_each_other_move_no_cursor_without_a_terminal(capsys):
         (
             "factory.command_line",
             "train x --epochz 3",
-            "did you mean --epochs instead of --epochz?",
+            "did you mean --epochs?\n",
         ),
-        ("factory", "build a b --images_per-clas 3", "mean --images-per-class instead of"),
-        ("factory", "build a b --batch-size 0", "--batch-size 0: expected 1 or more\n"),
+        ("factory", "build a b --images_per-clas 3", "clas; did you mean --images-per-class?\n"),
+        ("factory", "new a --class ''", "--class '': is empty; name a value\n"),
+        (
+            "eval",
+            "gap a --real b --run c --model d --out e",
+            "--model cannot be used with --run; remove one of them\n",
+        ),
+        ("factory", "build a b --batch-size 0", "--batch-size 0: expected 1 or more, or auto\n"),
         ("factory", "plan a --images-per-class 0", "--images-per-class 0: expected 1 or more\n"),
         ("factory", "recipes lst", "lst: unknown command; did you mean list?\n"),
         ("factory", "check a --zzzzz", "check: error: unrecognized arguments: --zzzzz\n"),
@@ -92,7 +99,7 @@ def test_bars_inside_each_other_move_no_cursor_without_a_terminal(capsys):
 def test_misspelt_words_get_the_nearest_known_one(package, words, hint, capsys, monkeypatch):
     home = "train.generator.cli" if package == "train.generator" else f"{package}.cli"
     module = import_module("factory.cli.main" if package == "factory" else home)
-    monkeypatch.setattr(sys, "argv", [package, *words.split()])
+    monkeypatch.setattr(sys, "argv", [package, *shlex.split(words)])
     with pytest.raises(SystemExit, match="2"):
         module.main()
     assert hint in capsys.readouterr().err
@@ -110,6 +117,8 @@ def test_misspelt_words_get_the_nearest_known_one(package, words, hint, capsys, 
         ("--scale 1", "--scale: expected 2 arguments"),
         ("--fit crp", "--fit crp: expected crop, pad or squash; did you mean crop?"),
         ("--device cda", "--device cda: expected auto, cpu, cuda, mps or xpu; did you mean cuda?"),
+        ("--device cuda:abc", "--device cuda:abc: expected auto, cpu, cuda, mps or xpu, or one of"),
+        ("--device auto:3", "--device auto:3: expected auto, cpu, cuda, mps or xpu, or one of"),
         ("--color-jitter 2", "--color-jitter 2: expected 1 or less"),
         ("--augment fill=zros", "--augment fill=zros: expected zeros, border or reflection; "),
         ("--torchcompile foo", "--torchcompile foo: expected no, eager, aot_eager, inductor,"),
@@ -230,6 +239,21 @@ def test_help_of_completion_says_if_the_program_is_not_on_the_path(monkeypatch):
         parser = argparse.ArgumentParser()
         completion.add_arguments(parser)
         assert ("data-factory is not on the PATH" in parser.epilog) == is_missing
+
+
+def test_a_slow_bar_shows_seconds_per_unit(capsys):
+    with progress(4, unit="image", description="predicting") as bar:
+        bar.start_t -= 20
+        bar.update(2)
+        bar.refresh()
+    assert re.search(r" 2/4 .*[0-9]s/image\]", capsys.readouterr().err)
+
+
+def test_up_to_three_names_that_contain_a_word_are_suggested():
+    names = ["resnet18", "resnet34", "resnet50", "resnet101", "vit"]
+    assert suggest("res", names) == "did you mean resnet18, resnet34 or resnet50?"
+    assert suggest("restnet34", names) == "did you mean resnet34?"
+    assert suggest("xyz", names[3:]) == "it has: resnet101, vit"
 
 
 def test_nouns_and_units_fit_their_numbers():

@@ -54,6 +54,10 @@ def test_a_broken_pipe_is_success_only_if_results_went_unread(
     assert ends(body, redirections)[0] == status
 
 
+def test_a_stop_of_a_command_that_cannot_resume_promises_nothing() -> None:
+    assert ends("raise KeyboardInterrupt") == (130, "", "stopped by Ctrl-C (SIGINT)\n")
+
+
 def test_a_closed_connection_is_not_taken_for_a_reader_that_left() -> None:
     status, _, printed = ends("raise BrokenPipeError(32, 'Broken pipe')")
     assert status == 1

@@ -144,9 +144,7 @@ def test_a_label_map_compares_renamed_and_merged_classes(
     options = ["--real", str(real), "--model", str(place / "run"), "--out", str(tmp_path / "one")]
     main(["gap", str(place / "near"), *options, "--labels", str(path)])
     found = json.loads((tmp_path / "one" / "gap.json").read_text())
-    assert (
-        f"--model {place / 'run'} is now written --run {place / 'run'}" in capsys.readouterr().err
-    )
+    assert f"--model {place / 'run'} is read as --run {place / 'run'}" in capsys.readouterr().err
     plain = gap(place, "near", tmp_path / "plain")
     assert found["labels"] == {
         "matched": "map",

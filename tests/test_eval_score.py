@@ -459,6 +459,7 @@ def test_a_broken_run_among_several_is_named_and_the_others_are_scored(scored, t
         assert path.parent == run
         assert one == json.loads(path.read_text())
     assert f"not scored: {runs[1]}: contains no config.json" in err
+    assert f"the 95 % interval of top-1 of {runs[0]} is " in err
     assert f"not scored: {runs[2]} has no class for {NAMES[-1]!r}" in err
     assert [len(list(run.glob("scores-*.json"))) for run in runs] == [1, 0, 0, 1]
     with pytest.raises(

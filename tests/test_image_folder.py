@@ -266,6 +266,10 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda one: write(one, "photos.zip", "README.md", "LICENSE"),
         r"contains 1 \.zip and no images; unpack",
     ),
+    "recipes": (
+        lambda one: write(one, "recommended.yaml", "schema.json", "README.md"),
+        r"photos: contains recipes and no images; build .*build .*photos OUT",
+    ),
     "a linked folder": (link, r"dog: is a link out of .*photos and is not read; remove it"),
     "nothing but linked folders": (
         lambda one: (

@@ -580,6 +580,7 @@ def test_an_automatic_batch_size_is_measured_once_and_recorded(
         assert manifest.settings.shard_size == 504
     said = capsys.readouterr().err
     assert said.count("tests/none: batch size 8 (images/s with 2 steps: 1: ") == 1
+    assert "--batch-size auto: the dataset keeps its recorded batch size, 8\n" in said
 
 
 def test_each_kind_of_batch_is_measured_with_its_largest_config(

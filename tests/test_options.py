@@ -152,19 +152,19 @@ def test_every_program_tells_its_version(
             "factory",
             "new pets --classes 'cat, guinea pig'",
             "new pets --class cat --class 'guinea pig'",
-            "--classes 'cat, guinea pig' is now written --class cat --class 'guinea pig'",
+            "--classes 'cat, guinea pig' is read as --class cat --class 'guinea pig'",
         ),
         (
             "factory",
             "new pets --class 'cat, guinea pig'",
             "new pets --class cat --class 'guinea pig'",
-            "--class 'cat, guinea pig' is now written --class cat --class 'guinea pig'",
+            "--class 'cat, guinea pig' is read as --class cat --class 'guinea pig'",
         ),
         (
             "factory",
             "gate out --unsafe-labels=a,b",
             "gate out --unsafe-label a --unsafe-label b",
-            "--unsafe-labels a,b is now written --unsafe-label a --unsafe-label b",
+            "--unsafe-labels a,b is read as --unsafe-label a --unsafe-label b",
         ),
         (
             "train",
@@ -203,14 +203,14 @@ def test_every_program_tells_its_version(
             "eval",
             "label d o --classes a,b --columns text,more",
             "label d o --class a --class b --caption-column text --caption-column more",
-            "--classes a,b is now written --class a --class b\n"
-            "--columns text,more is now written --caption-column text --caption-column more",
+            "--classes a,b is read as --class a --class b\n"
+            "--columns text,more is read as --caption-column text --caption-column more",
         ),
         (
             "eval",
             "table s --order a,b --reference real=Real --rows run",
             "table s --order a --order b --reference-row real=Real --row-per run",
-            "--order a,b is now written --order a --order b\n"
+            "--order a,b is read as --order a --order b\n"
             "--reference is now called --reference-row\n"
             "--rows is now called --row-per",
         ),
@@ -218,9 +218,9 @@ def test_every_program_tells_its_version(
             "eval",
             "study s o --only a,b --models x,y --seeds 0,1",
             "study s o --only a --only b --model x --model y --seed 0 --seed 1",
-            "--only a,b is now written --only a --only b\n"
-            "--models x,y is now written --model x --model y\n"
-            "--seeds 0,1 is now written --seed 0 --seed 1",
+            "--only a,b is read as --only a --only b\n"
+            "--models x,y is read as --model x --model y\n"
+            "--seeds 0,1 is read as --seed 0 --seed 1",
         ),
     ],
 )

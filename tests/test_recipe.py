@@ -262,6 +262,7 @@ def test_same_images_as_another_set_with_other_images(
         ("quickstart", "quickstart is a folder of recipes .*; name one of them"),
         ("", "there is no recipe ''"),
         ("animal", "there is no recipe 'animal'; did you mean 'animals'?"),
+        ("animals/catts.yaml", "did you mean 'animals/cats.yaml'?"),
     ],
 )
 def test_unknown_references(
@@ -269,6 +270,7 @@ def test_unknown_references(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "animals").mkdir()
+    (tmp_path / "animals/cats.yaml").touch()
     with pytest.raises(UserError, match=message):
         load_recipe(reference)
 

@@ -755,7 +755,8 @@ def test_by_default_it_is_a_file_of_the_dataset_that_verify_knows(out: Path) -> 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["nowhere"], "no dataset found"),
+        (["nowhere"], "nowhere: directory not found; name a directory that"),
+        (["EMPTY"], ": is not a dataset directory (no manifest.json); name a"),
         (["OUT", "--runs", "nowhere"], "--runs nowhere: not found"),
         (["OUT", "--runs", "EMPTY"], "contains no scores"),
         (["OUT", "--runs", "RUNS", "--base", "x"], "--base x: no such row"),

@@ -495,7 +495,8 @@ def test_the_command_asks_a_run_and_reports_the_cost(
     assert "base-round-1 has 21 images: those of base, and 6 of 18 candidates" in shown
     assert "18 images generated in" in shown
     assert "kept per class (--quota equal):" in shown
-    assert "train " in shown.splitlines()[-1]
+    named = f"train {out} --config base-round-1 --model test_resnet --out RUN"
+    assert shown.splitlines()[-1] == f"next: {command(named)}"
     main(words)
     assert "base-round-1 has 21 images" in capsys.readouterr().out, "nothing is added again"
     assert len(read_manifest(out).configs) == 3

@@ -166,7 +166,7 @@ def test_subtypes_have_a_config_of_their_own(tmp_path: Path) -> None:
     for bad, message in (
         ("owl", "write CLASS=A,B"),
         ("owl= ,", "write CLASS=A,B"),
-        ("owl=a", "no class 'owl'; no, snow_owl"),
+        ("owl=a", "no class 'owl'; did you mean snow_owl\\?"),
     ):
         with pytest.raises(UserError, match=message):
             parse_subtypes([bad], classes=["snow owl", "no"])

@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from test_train import read_metrics
 
+from factory.common.entry import run_main
 from factory.common.errors import Failure, UserError
 from factory.common.program import command
 from factory.common.stop_signals import Stopped
@@ -125,10 +126,11 @@ def test_the_line_that_resumes_is_printed(
     words = [options.dataset, "--model", "test_resnet", "--out", str(options.out), "--epochs", "3"]
     monkeypatch.setattr(sys, "argv", ["train", *words])
     interrupt_at(1, monkeypatch)
-    with pytest.raises(Stopped):
-        main()
+    with pytest.raises(SystemExit, match="130"):
+        run_main(main)
     line = f"train {options.dataset} --model test_resnet --out {options.out} --epochs 3"
-    assert f"resume with: {command(line)}\n" in capsys.readouterr().err
+    last = f"stopped by Ctrl-C (SIGINT); resume with: {command(line)}\n"
+    assert capsys.readouterr().err.endswith(last)
 
 
 def test_a_loss_that_is_not_finite_keeps_the_last_good_epoch(

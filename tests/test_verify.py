@@ -456,7 +456,10 @@ def test_invalid_input_to_verify_is_refused(out: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no config 'bass'; it has: base, domain, share, union"):
         verify_set(out, config="bass")
     with pytest.raises(UserError, match=r"is not a dataset directory \(no manifest\.json\)"):
-        verify_set(tmp_path / "nowhere")
+        verify_set(tmp_path)
+    (tmp_path / "digits").mkdir()
+    with pytest.raises(UserError, match=r"digts: directory not found; did you mean .*/digits\?$"):
+        verify_set(tmp_path / "digts")
 
 
 def test_a_card_that_needs_much_memory_is_refused(out: Path) -> None:

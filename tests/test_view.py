@@ -237,6 +237,11 @@ def test_marks_become_a_column(
     assert missing == {("tricky", 4)} and len(kept) == 29
     with pytest.raises(UserError, match=r"^--marks no\.csv: file not found; mark images in .*view"):
         factory_main(["gate", str(copy), "--marks", "no.csv"])
+    before = (copy / "manifest.json").read_bytes()
+    (tmp_path / "other.csv").write_text("recipe,index\ntricky,999\ntrickey,1\n")
+    with pytest.raises(UserError, match=r"2 of 2 marks name no .*trickey.*did you mean tricky\?"):
+        factory_main(["gate", str(copy), "--marks", str(tmp_path / "other.csv"), "--quiet"])
+    assert (copy / "manifest.json").read_bytes() == before
     # Another file of marks replaces the column.
     write_marks(tmp_path / "none.csv", set())
     factory_main(["gate", str(copy), "--marks", str(tmp_path / "none.csv"), "--quiet"])

@@ -7,7 +7,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
-from factory.common.console import launched_as, log, write, write_json
+from factory.common.console import launched_as, write, write_json
 from factory.common.errors import UserError
 from factory.common.program import command
 from factory.common.text import plural
@@ -43,9 +43,9 @@ def run(args: argparse.Namespace) -> int:
             # Every process finds the same fault; only one reports it.
             return error.exit_status
         raise
-    except KeyboardInterrupt:
-        if launched_as()[0] == 0:
-            log(f"resume with: {command(_line(args, sys.argv[1:]))}")
+    except KeyboardInterrupt as stop:
+        # Also before the handlers of `train` are there.
+        setattr(stop, "remedy", f"resume with: {command(_line(args, sys.argv[1:]))}")  # noqa: B010
         raise
     if not summary.is_main_process:
         return 0

@@ -107,9 +107,7 @@ def _threshold(text: str) -> float | str | None:
     except ValueError:
         value = math.nan
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(
-            f"expected a probability from 0 to 1, auto or off, found {text}"
-        )
+        raise argparse.ArgumentTypeError("expected a probability from 0 to 1, auto or off")
     return value
 
 

@@ -130,7 +130,7 @@ def run(args: argparse.Namespace) -> None:
         seed=args.seed,
     )
     if args.model is not None and setting.model.is_run:
-        log(f"--model {shlex.quote(name)} is now written --run {shlex.quote(name)}")
+        log(f"--model {shlex.quote(name)} is read as --run {shlex.quote(name)}")
     folders = [args.out, args.out / "other"]
     found = [
         measure_side(setting, one, sample, by=args.by)

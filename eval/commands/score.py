@@ -119,7 +119,7 @@ def _score_all(
             scored.append(score_one(one))
             if shows and len(scored) == 1:
                 # Of all runs, the images are the same.
-                note_few(scored[0][0])
+                note_few(scored[0][0], of_several=len(runs) > 1)
         except UnreadableImage:
             # A fault of the real dataset, not of the run.
             raise

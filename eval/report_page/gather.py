@@ -85,14 +85,15 @@ def gather(
     Raises:
         UserError: The dataset, a run or an image cannot be read.
     """
-    with progress(7, unit="section", description="report") as bar:
+    # Mistakes in their names are reported before a bar is shown.
+    dataset = open_report_dataset(out)
+    scored = with_rows_of_their_own(find_runs(runs), dataset) if runs else Runs()
+    with progress(6, unit="section", description="report") as bar:
 
         def step(found: One) -> One:
             bar.update(1)
             return found
 
-        dataset = open_report_dataset(out)
-        scored = step(with_rows_of_their_own(find_runs(runs), dataset) if runs else Runs())
         configs, shares = set(dataset.names), _shares(dataset)
         tables = step(headline.headline(scored, configs=configs, shares=shares, base=base))
         order = list(dict.fromkeys(line.row for table in tables for line in table.lines))

@@ -38,6 +38,8 @@ def batch_size_of(state: State, renderers: Renderers) -> int | None:
         Failure: Not even one image fits into memory.
     """
     if state.old is not None:
+        found = state.settings.batch_size
+        console.log(f"--batch-size auto: the dataset keeps its recorded batch size, {found}")
         return None
     largest: dict[Any, Job] = {}
     for job in state.unfinished():

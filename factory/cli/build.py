@@ -35,6 +35,7 @@ from factory.common.process_messages import is_read_by_another
 from factory.common.program import command
 from factory.common.text import plural
 from factory.recipe.styles import train_words
+from factory.shards.settings import DTYPES
 
 if TYPE_CHECKING:
     from factory.builder.build import BuildOptions
@@ -64,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         group,
         "--dtype TYPE",
         "float32, bfloat16, float16, or auto: bfloat16 if the hardware supports it",
+        choices=("auto", *DTYPES),
         default="auto",
     )
     add_threads(group, shown=1)

@@ -91,8 +91,8 @@ def summarize(report: BuildReport, out: str, *, train: str | None) -> None:
         f"{plural(report.generated, 'image')} generated{regenerated}",
         f"{report.kept} already present",
     )
-    speed = f"{report.seconds:.0f} s, {report.images_per_s:.1f} images/s"
-    console.write(f"{out}: {generated} ({speed}), {kept}")
+    speed = f", {report.images_per_s:.1f} images/s" if report.generated else ""
+    console.write(f"{out}: {generated} ({report.seconds:.0f} s{speed}), {kept}")
     for name, images in report.failed.items():
         _list_failed(name, images)
     console.write(f"configs: {', '.join(report.configs)}")

@@ -21,6 +21,7 @@ from factory.common.options import (
     option,
 )
 from factory.common.program import command
+from factory.common.stop_signals import stopping_on_signals
 from factory.common.text import plural
 
 if TYPE_CHECKING:
@@ -132,7 +133,8 @@ def run(args: argparse.Namespace) -> None:
     from factory.data.row_counts import counts_line
     from factory.gates.run import run_gates
 
-    with reporting_lack_of_memory(f"give a --batch-size below {batch_size}"):
+    memory = reporting_lack_of_memory(f"give a --batch-size below {batch_size}")
+    with stopping_on_signals(), memory:
         report = run_gates(args.out, _gates(args, batch_size))
     console.log(counts_line(str(args.out), report.class_counts, {}))
     for note in report.notes:

@@ -30,7 +30,6 @@ from factory.common.storage import at_home
 if TYPE_CHECKING:
     from eval.classifier import Classifier
     from factory.gates.choice import ClassChoice
-    from factory.gates.judge import Judge
     from factory.gates.rounds import Round
     from factory.shards.manifest import Manifest
 
@@ -89,31 +88,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Generate candidates, judge them, build the round, and print its cost."""
     with stopping_on_signals(), _naming_itself(args):
-        done = _add_round(args)
+        done, architecture = _add_round(args)
     if args.json:
         console.write_json(asdict(done))
     else:
-        _report(done, args.out)
+        _report(done, args.out, architecture)
 
 
-def _add_round(args: argparse.Namespace) -> Round:
+def _add_round(args: argparse.Namespace) -> tuple[Round, str]:
+    """Return the round, and the architecture of its judge."""
     from factory.gates.choice import Wanted
+    from factory.gates.judge import Judge
     from factory.gates.rounds import add_round
     from factory.shards.directory import require_set
 
     manifest = require_set(args.out)
     config = args.config or _only_config(args.out, manifest)
     _require_allowed(args, config)
-    judge = _judge(args, manifest)
+    classifier = _classifier(args, manifest)
+    judge = Judge(
+        partial(probabilities, classifier, manifest.labels, args.batch_size or _BATCH_SIZE),
+        model=Path(args.judge).absolute().name,
+        revision=classifier.checkpoint.facts.weights_sha256,
+    )
     wanted = Wanted(args.candidates, args.keep, args.by, args.quota)
     with reporting_lack_of_memory("give a smaller --batch-size"):
-        return add_round(
+        done = add_round(
             args.out,
             config,
             judge,
             wanted,
             generate=lambda recipe: _generate(recipe, args, manifest),
         )
+    return done, classifier.checkpoint.facts.architecture
 
 
 @contextmanager
@@ -163,15 +170,14 @@ def _require_allowed(args: argparse.Namespace, config: str) -> None:
         )
 
 
-def _judge(args: argparse.Namespace, manifest: Manifest) -> Judge:
-    """Load the classifier as a gate.
+def _classifier(args: argparse.Namespace, manifest: Manifest) -> Classifier:
+    """Load the classifier that judges.
 
     Raises:
         UserError: It cannot be loaded, or has other classes than the dataset.
     """
     from eval.classifier import load_classifier
     from eval.score import set_precision
-    from factory.gates.judge import Judge
 
     set_precision(choose_threads(None, shows=False))
     classifier = load_classifier(args.judge, device=args.device)
@@ -184,11 +190,7 @@ def _judge(args: argparse.Namespace, manifest: Manifest) -> Judge:
         )
     if unfinished := classifier.checkpoint.facts.unfinished:
         console.log(f"warning: {args.judge} is {unfinished}")
-    return Judge(
-        partial(probabilities, classifier, manifest.labels, args.batch_size or _BATCH_SIZE),
-        model=Path(args.judge).absolute().name,
-        revision=classifier.checkpoint.facts.weights_sha256,
-    )
+    return classifier
 
 
 def probabilities(
@@ -240,7 +242,7 @@ def _class_row(name: str, one: ClassChoice) -> tuple[str, ...]:
     return (name, f"{one.assigned_to_others} of {one.candidates}", str(one.kept), *entropies)
 
 
-def _report(done: Round, out: Path) -> None:
+def _report(done: Round, out: Path, architecture: str) -> None:
     chosen = sum(one.kept for one in done.classes.values())
     console.write(
         f"{out}: {done.config} has {done.images} images: those of {done.grown}, and {chosen} of "
@@ -258,5 +260,5 @@ def _report(done: Round, out: Path) -> None:
     console.write(console.table(rows, header=header, align="lrrrr"))
     if len(worst) > _WORST:
         console.write(f"and {len(worst) - _WORST} more classes (all of them in rounds.json)")
-    line = shlex.join(["train", str(out), "--config", done.config])
+    line = shlex.join(["train", str(out), "--config", done.config, "--model", architecture])
     console.write(f"next: {command(f'{line} --out RUN')}")

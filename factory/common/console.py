@@ -6,6 +6,7 @@ Results go to stdout, everything else to stderr.
 import argparse
 import difflib
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from factory.common.text import expected_word, suggest
 _bars_hidden = False
 # How argparse begins the message about a value.
 _FAULT = "argument "
+_EXCLUSIVE = re.compile(r"(\S+): not allowed with argument (\S+)")
 _KINDS = {int: "a whole number", float: "a number"}
 
 
@@ -57,6 +59,8 @@ class Parser(argparse.ArgumentParser):
             if option in self._old_lists and (equals or (words and words[0][:1] != "-")):
                 if not equals:
                     value, *words = words
+                if not value.strip(" ,"):
+                    self.error(f"{_FAULT}{option} {shlex.quote(value)}: is empty; name a value")
                 found += _repeated(option, new, value)
                 continue
             if new != option:
@@ -85,7 +89,9 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exit with status 2 after a one-line message, and the usage unless a value is wrong."""
         if message.startswith(_FAULT):
-            self.exit(2, f"{for_terminal(message.removeprefix(_FAULT))}\n")
+            fault = message.removeprefix(_FAULT)
+            fault = _EXCLUSIVE.sub(r"\1 cannot be used with \2; remove one of them", fault)
+            self.exit(2, f"{for_terminal(fault)}\n")
         start, colon, given = message.partition("unrecognized arguments: ")
         options = [one.partition("=")[0] for one in given.split() if one.startswith("-")]
         # Values of unknown options may be secrets.
@@ -93,6 +99,9 @@ class Parser(argparse.ArgumentParser):
         found = (self._nearest(word.partition("=")[0]) for word in self._given)
         near = dict(filter(None, found))
         hints = ", ".join(f"{known} instead of {word}" for word, known in near.items())
+        if len(options) == 1 and options == [*near]:
+            # The message names it already.
+            hints = near[options[0]]
         super().error(for_terminal(f"{shown}; did you mean {hints}?" if hints else shown))
 
     def _nearest(self, word: str) -> tuple[str, str] | None:
@@ -134,7 +143,7 @@ def _repeated(option: str, new: str, text: str) -> list[str]:
     if option == new and len(values) == 1:
         return [f"{option}={text}"]
     shown = " ".join(f"{new} {shlex.quote(value)}" for value in values)
-    _hint(f"{option} {shlex.quote(text)} is now written {shown or 'without it'}")
+    _hint(f"{option} {shlex.quote(text)} is read as {shown}")
     return [f"{new}={value}" for value in values]
 
 
@@ -236,7 +245,7 @@ def progress(
     terminal = sys.stderr.isatty()
     if not terminal and show and not _bars_hidden:
         _leave_bars()
-    return tqdm(
+    bar = tqdm(
         total=total,
         initial=initial,
         unit="B" if in_bytes else f" {unit}s",
@@ -250,6 +259,11 @@ def progress(
         maxinterval=10.0 if terminal else 60.0,
         file=sys.stderr,
     )
+    # Below one unit per second tqdm writes seconds per unit: `2.18s/ images`.
+    meter = bar.format_meter
+    spaced, right = f"s/ {unit}s", f"s/{unit}"
+    setattr(bar, "format_meter", lambda **given: meter(**given).replace(spaced, right))  # noqa: B010
+    return bar
 
 
 def table(rows: Sequence[Sequence[str]], *, header: Sequence[str] = (), align: str = "") -> str:

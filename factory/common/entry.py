@@ -92,7 +92,8 @@ def _outcome(main: Callable[[], int | None]) -> LastWords:
             return LastWords(1, traceback.format_exc().rstrip())
         return LastWords(2, "a folder has endless folders inside each other; move its files up")
     except KeyboardInterrupt as stop:
-        words = f"{str(stop) or 'interrupted'}; {getattr(stop, 'remedy', Stopped.remedy)}"
+        remedy = getattr(stop, "remedy", "")
+        words = "; ".join(filter(None, [str(stop) or str(Stopped(signal.SIGINT)), remedy]))
         # Exit status that shells report for a process ended by a signal.
         number = getattr(stop, "number", signal.SIGINT)
         return LastWords(128 + number, words, follows=True)

@@ -1,7 +1,9 @@
 """Resolve paths: the home directory, and whether a path is inside a directory after all links."""
 
+import difflib
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from factory.common.errors import UserError
@@ -65,6 +67,21 @@ def _is_foreign(path: Path, folder: Path) -> bool:
         return not (is_inside(path, folder) and path.is_file())
     # Markers and generations may go away meanwhile.
     return path.exists() and not path.is_file()
+
+
+def missing_directory(path: Path, *, otherwise: str) -> UserError:
+    """Return the error for a directory that does not exist.
+
+    Args:
+        path: The directory.
+        otherwise: What to do if no directory beside it has a similar name.
+    """
+    beside = []
+    with suppress(OSError):
+        beside = [one.name for one in path.parent.iterdir() if one.is_dir()]
+    near = difflib.get_close_matches(path.name, beside, n=1)
+    hint = f"did you mean {path.with_name(near[0])}?" if near else otherwise
+    return UserError(f"{path}: directory not found; {hint}")
 
 
 def require_own(out: Path) -> None:

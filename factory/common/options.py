@@ -40,8 +40,13 @@ def _at_least(least: int, text: str) -> int:
 
 def device(text: str) -> str:
     """Parse a device: `auto`, a kind of device, or one of several, e.g. `cuda:1`."""
-    if text.partition(":")[0] not in _DEVICES:
+    kind, colon, number = text.partition(":")
+    if kind not in _DEVICES:
         raise argparse.ArgumentTypeError(expected_word(text, _DEVICES))
+    if colon and (kind == "auto" or not (number.isascii() and number.isdecimal())):
+        raise argparse.ArgumentTypeError(
+            f"expected {one_of(_DEVICES)}, or one of several such as cuda:1"
+        )
     return text
 
 

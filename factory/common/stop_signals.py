@@ -14,7 +14,7 @@ class Stopped(KeyboardInterrupt):
 
     Attributes:
         number: The signal.
-        remedy: How to continue, for the message.
+        remedy: How to continue, for the message. Other stops have none: nothing is resumed.
     """
 
     remedy = "run the same command again to resume"

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Collection, Iterable
 
 _SHORT = 2
+_MOST_NEAR = 3
 
 
 def cut(text: str, most: int) -> str:
@@ -19,12 +20,17 @@ def some(names: Collection[str], most: int = 3, *, separator: str = ", ") -> str
 
 
 def suggest(word: str, known: Iterable[str], *, otherwise: str = "it has") -> str:
-    """Return a hint with the most similar known name, or `otherwise` and the known names."""
+    """Return a hint with the most similar known name, or `otherwise` and the known names.
+
+    If none is similar, up to three names that contain the word are the hint.
+    """
     names = [str(name) for name in known]
     near = difflib.get_close_matches(word, names, n=1)
     if not near and len(word) > _SHORT:
         near = [name for name in names if word.lower() in name.lower()]
-    return f"did you mean {near[0]}?" if near else f"{otherwise}: {', '.join(names) or 'none'}"
+    if near:
+        return f"did you mean {one_of(near[:_MOST_NEAR])}?"
+    return f"{otherwise}: {', '.join(names) or 'none'}"
 
 
 def one_of(known: Iterable[object]) -> str:

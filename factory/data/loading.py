@@ -7,6 +7,7 @@ files are then loaded by path, with their modification times in the cache key.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ from factory.common.dataset_files import (
     names_files,
 )
 from factory.common.errors import UserError, first_line
+from factory.common.local_paths import missing_directory
+from factory.common.program import command
 from factory.common.storage import at_home
 from factory.common.text import some
 from factory.data.column_choice import PREFERRED, columns_of_images
@@ -52,6 +55,8 @@ if TYPE_CHECKING:
 
 # What `save_to_disk` of the library datasets writes.
 SAVED = ("dataset_dict.json", "state.json")
+# Suffixes of a folder of recipes.
+_BESIDE_RECIPES = {".yaml", ".json", ".md"}
 _Columns = tuple[str | None, str | None]
 """Names of the column of images and of the column of labels, where the user gives them."""
 
@@ -127,6 +132,7 @@ def _image_folder_of(
         return None
     found = find_images(path)
     if not has_images(found, str(path)):
+        _refuse_recipes(found, path)
         found.refuse_without_rows(str(path), labelled=labelled)
         return None
     if not found.holds_images:
@@ -138,15 +144,26 @@ def _image_folder_of(
     return Loaded(splits, "default", image_folder=path, left_out=left_out, has_splits=named)
 
 
+def _refuse_recipes(found: ImageFolder, path: Path) -> None:
+    """Reject a folder of recipes, whose JSON file datasets would read as rows."""
+    has_other_json = found.others[".json"] > (path / "schema.json").is_file()
+    if found.others[".yaml"] and set(found.others) <= _BESIDE_RECIPES and not has_other_json:
+        raise UserError(
+            f"{path}: contains recipes and no images; build a dataset from them first: "
+            f"`{command(f'build {shlex.quote(str(path))} OUT')}`"
+        )
+
+
 def _names_splits(splits: datasets.DatasetDict, found: ImageFolder) -> bool:
     return set(splits) != {"train"} or in_splits([path.parts for path in found.images])
 
 
 def _load_directory(path: Path, config_name: str | None, *, skip_unreadable: bool) -> Loaded:
     if not path.exists():
-        raise UserError(
-            f"{path}: directory not found; give a dataset directory, a CSV or Parquet file, or a "
-            "Hub id (ORG/NAME[@REVISION] or hf://datasets/ORG/NAME[@REVISION])"
+        raise missing_directory(
+            path,
+            otherwise="give a dataset directory, a CSV or Parquet file, or a Hub id "
+            "(ORG/NAME[@REVISION] or hf://datasets/ORG/NAME[@REVISION])",
         )
     if path.is_file():
         raise UserError(

@@ -27,7 +27,12 @@ def read_marks(path: Path) -> set[Mark]:
     Raises:
         UserError: It cannot be read, lacks a column, or a line names no image.
     """
-    reader = csv.DictReader(io.StringIO(read_text(path, max_bytes=MAX_BYTES), newline=""))
+    try:
+        text = read_text(path, max_bytes=MAX_BYTES)
+    except UserError as error:
+        wanted = f"expected a CSV file with the columns {' and '.join(_HEADER)}"
+        raise UserError(f"{error}; {wanted}") from None
+    reader = csv.DictReader(io.StringIO(text, newline=""))
     try:
         names = reader.fieldnames or []
         if missing := [name for name in _HEADER if name not in names]:

@@ -53,7 +53,10 @@ class Gate(Protocol):
         ...
 
     def notes(self) -> list[str]:
-        """Return limitations of the measurement as text; called after the last row."""
+        """Return limitations of the measurement as text; called after the last row.
+
+        A `UserError` leaves the dataset as it was.
+        """
         ...
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from factory.common.errors import UserError
 from factory.common.program import command
-from factory.common.text import agree, plural
+from factory.common.text import agree, plural, suggest
 from factory.common.whole_files import sha256
 from factory.data.columns import INDEX, RECIPE
 from factory.data.marks import Mark, read_marks
@@ -41,6 +41,7 @@ class Marked:
         self._path, self._marks = path, read_marks(path)
         self._hash = sha256(path)
         self._found: set[Mark] = set()
+        self._recipes: set[str] = set()
 
     def entry(self) -> GateEntry:
         """Return the column, and the hash of the file."""
@@ -55,16 +56,27 @@ class Marked:
         """Return whether each row is marked."""
         keys = [(row[RECIPE], row[INDEX]) for row in rows]
         self._found.update(self._marks.intersection(keys))
+        self._recipes.update(recipe for recipe, _ in keys)
         return [{COLUMN: key in self._marks} for key in keys]
 
     def notes(self) -> list[str]:
-        """Return the marks that no row has."""
+        """Return the marks that no row has.
+
+        Raises:
+            UserError: These are all marks.
+        """
         unknown = sorted(self._marks - self._found)
         if not unknown:
             return []
         recipe, index = unknown[0]
-        return [
+        hint = ""
+        if recipe not in self._recipes:
+            hint = f" (no recipe {recipe!r}; {suggest(recipe, sorted(self._recipes))})"
+        note = (
             f"{self._path}: {len(unknown):,} of {plural(len(self._marks), 'mark')} "
             f"{agree(len(unknown), 'names', 'name')} no image of the dataset; the first is "
-            f"{recipe},{index}"
-        ]
+            f"{recipe},{index}{hint}"
+        )
+        if len(unknown) == len(self._marks):
+            raise UserError(f"--marks {note}; nothing was changed")
+        return [note]

@@ -67,9 +67,10 @@ def run_gates(out: Path, gates: Sequence[Gate], *, show_progress: bool = True) -
         configs = dict(manifest.configs)
         for name, entry in leaves.items():
             configs[name] = passing.config(name, entry, bar=bar)
+    # First, since a gate may refuse what it has found.
+    notes = tuple(note for gate in gates for note in gate.notes())
     stage.put_in_place(changed.model_copy(update={"configs": configs}))
     columns = tuple(name for entry in changed.gates.values() for name in entry.columns)
-    notes = tuple(note for gate in gates for note in gate.notes())
     counts = {name: passing.labels[label] for label, name in enumerate(manifest.labels)}
     return GateReport(out, total, passing.flagged, columns, notes, counts)
 

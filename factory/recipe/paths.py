@@ -103,6 +103,9 @@ def find_recipe(
     siblings = [path.stem for path in recipe_files(folder)] if folder else []
     known = [*siblings, *packaged_names()]
     here = [] if folder or place else [one.name for one in Path().iterdir() if one.is_dir()]
+    home = Path(text).parent
+    if text and not (folder or place) and home.is_dir():
+        here += [str(path) for path in recipe_files(home)]
     if close := difflib.get_close_matches(text, here, n=1, cutoff=0.8):
         known = close
     message = f"there is no recipe '{text}'{nearest(text, known)}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.common.errors import Fault, UserError
+from factory.common.text import suggest
 from factory.data.columns import CONFIG_NAME
 from factory.models.embedded import EMBEDDED_ID
 from factory.recipe.json_schema import schema_text
@@ -78,7 +79,8 @@ def parse_subtypes(given: Sequence[str], *, classes: Sequence[str]) -> dict[str,
         if not names:
             raise UserError(f'--subtypes {text}: write CLASS=A,B, e.g. "bird=goose,black stork"')
         if label not in labels:
-            raise UserError(f"--subtypes {text}: no class {label!r}; {', '.join(sorted(labels))}")
+            hint = suggest(label, sorted(labels))
+            raise UserError(f"--subtypes {text}: no class {label!r}; {hint}")
         if label in found:
             raise UserError(f"--subtypes: {label} is given twice; write all its subtypes in one")
         found[label] = names

@@ -1,5 +1,6 @@
 """Compile a pipeline's network with torch.compile."""
 
+import logging
 import os
 import shutil
 import sys
@@ -36,6 +37,8 @@ def compile_network(pipeline: Any, part: str) -> None:
             "use --compile network, or remove the option"
         )
     _require_compiler()
+    # Without a GPU it warns of a CUDA that is not used here.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(home / "data-factory" / "torchinductor"))
     # Otherwise the fastest code is chosen on a GPU by timing, in each process anew.
