@@ -580,7 +580,6 @@ def test_a_sheet_shows_long_labels_and_characters_without_a_font(
         (["--sheet", "a.gif"], "--sheet a.gif: end the name in .png, .jpg, .jpeg"),
         (["--sheet", "README.md/a.png"], "--sheet: README.md is a file"),
         (["--csv", "docs"], "--csv docs: is a folder; name a file"),
-        (["--device", "nonsense"], "device nonsense was requested"),
     ],
 )
 def test_bad_options_are_refused_before_the_work(

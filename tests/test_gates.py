@@ -392,13 +392,15 @@ def test_invalid_gate_input_is_reported(made: Path, tmp_path: Path) -> None:
             f"is not a dataset of `{command('build')}`",
         ),
         ([str(made), "--clip-score", "./nowhere"], "--clip-score ./nowhere: cannot be loaded"),
-        ([str(made), "--near-duplicates", "--duplicate-bits", "99"], "99; give 0 to 64"),
+        (
+            [str(made), "--near-duplicates", "--duplicate-bits", "99"],
+            "--duplicate-bits 99: expected 0 to 64",
+        ),
         ([str(made), "--duplicate-bits", "3"], "--duplicate-bits needs --near-duplicates; add it"),
         ([str(made), "--marks", "x", "--duplicate-levels", "0.0"], "levels needs --near-dup"),
         ([str(made), "--marks", "x", "--unsafe-threshold", "0.5"], "threshold needs --safety"),
         ([str(made), "--marks", "x", "--unsafe-label", "nsfw"], "--unsafe-label needs --safety"),
         ([str(made), "--safety", "x", "--unsafe-threshold", "nan"], "nan: expected 0 to 1"),
-        ([str(made), "--clip-score", "x", "--device", "gpu"], "device gpu was requested"),
     ):
         with pytest.raises(UserError, match=message):
             main(["gate", *arguments])

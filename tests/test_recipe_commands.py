@@ -194,7 +194,7 @@ def test_presets_with_a_published_speed_have_an_estimate(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.2, "1 seconds"), (90, "90 seconds"), (600, "10 minutes"), (9e4, "25 hours")],
+    [(0.2, "1 second"), (90, "90 seconds"), (600, "10 minutes"), (9e4, "25 hours")],
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text

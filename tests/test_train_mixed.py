@@ -162,7 +162,7 @@ def test_a_class_may_be_in_one_dataset_alone_but_not_in_none(
     options: TrainOptions, tmp_path: Path
 ) -> None:
     few = replace(options, row_filter="label != 'green'")
-    with pytest.raises(UserError, match=r"colours.* and .*photos.*: 1 of 3 classes .*\(green\)"):
+    with pytest.raises(UserError, match=r"colours.* and .*photos.*: 1 class of 3 has no .*\(green"):
         train(few)
     make_photos(tmp_path / "more", ["green", "red"])
     train(replace(few, more_datasets=(), real_train=str(tmp_path / "more")))

@@ -10,13 +10,13 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from factory.common import console
 from factory.common.devices import device_name
 from factory.common.errors import Failure, first_line
 from factory.common.local_paths import COSTS
-from factory.common.storage import AnyPath, write_bytes
+from factory.common.storage import AnyPath, is_local, write_bytes
 
 
 class Costs:
@@ -74,4 +74,7 @@ class Costs:
         try:
             write_bytes(path, text.encode(), exclusive=True)
         except (OSError, Failure) as error:
+            if is_local(out):
+                with suppress(OSError):
+                    path.parent.rmdir()
             console.log(f"{path}: the time of this process is not recorded: {first_line(error)}")
