@@ -154,6 +154,7 @@ def _add_digits(commands: Any) -> None:
 
 def _fit(arguments: argparse.Namespace) -> int:
     from factory.common.devices import reporting_lack_of_memory
+    from factory.common.stop_signals import stopping_on_signals
     from train.generator.config import load_config, with_source
     from train.generator.training.fit import STAGES, Stage, fit
 
@@ -175,7 +176,8 @@ def _fit(arguments: argparse.Namespace) -> int:
     overrides = {"data": _given(data), "fit": _given(length)}
     config = with_source(load_config(arguments.settings, overrides), _given(source))
     stages: tuple[Stage, ...] = (arguments.stage,) if arguments.stage else STAGES
-    with reporting_lack_of_memory("lower --batch-size, or `batch_size` of the stage in the config"):
+    remedy = "lower --batch-size, or `batch_size` of the stage in the config"
+    with stopping_on_signals(), reporting_lack_of_memory(remedy):
         fit(config, arguments.out, stages=stages)
     return 0
 
