@@ -41,7 +41,7 @@ class _Record(_Part):
 
 @dataclass(frozen=True)
 class Generation:
-    """What all processes of all builds generated; those that were killed left no record.
+    """Images and seconds of all processes of all builds; those that were killed left no record.
 
     Attributes:
         images: Generated images by config, those of discarded copies and repairs included.

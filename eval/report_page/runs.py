@@ -61,7 +61,7 @@ class Run:
 
     @property
     def sources(self) -> list[dict[str, Any]]:
-        """What the training data consists of."""
+        """Parts of the training data."""
         found = self.data.get("sources")
         listed = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
         return listed or [self.data]

@@ -59,8 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--by CRITERION",
         "entropy: the highest entropy; margin: the probability of the own class is closest to the "
-        "highest of another class (default: entropy; in the one measurement, docs/rounds.md, only "
-        "margin was significantly better than random candidates)",
+        "highest of another class (default: entropy; the page on rounds compares them)",
         choices=("entropy", "margin"),
         default="entropy",
     )

@@ -13,7 +13,7 @@ GENERATIONS, STAGES, WORKING = ".generations", ".gating", ".working"
 OLD_CLAIMS = ".claims"
 """Temporary files of builds of earlier versions."""
 COSTS = ".costs"
-"""What each process of a build generated, and how long it took."""
+"""Folder of records: images and seconds of each process of a build."""
 _HIDDEN = (GENERATIONS, STAGES, WORKING, OLD_CLAIMS, COSTS)
 _FOLDERS = (*_HIDDEN, "data", "recipes", "card")
 _FILES = ("README.md", "manifest.json", "report.html", "rounds.json", "scores.json", "marks.csv")

@@ -30,8 +30,8 @@ def flaw(image: ImageArray | None) -> str | None:
     """
     if image is None:
         return NOT_FINITE
-    # Pixels that differ prove the image usable. Most images are told by two of them, which takes a
-    # tenth of the time, and nearly all others by every eighth one.
+    # Pixels that differ prove the image usable. For most images two of them do, which takes a tenth
+    # of the time, and for nearly all others every eighth one.
     middle = image[image.shape[0] // 2, image.shape[1] // 2].tolist()
     for one, other in zip(image[0, 0].tolist(), middle, strict=True):
         if abs(one - other) > _TOLERANCE:
