@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ def compile_network(pipeline: Any, part: str) -> None:
     # Beyond its limit torch would compute the rest without compiling, which no one would notice.
     torch._dynamo.config.recompile_limit = _SHAPES
     torch._dynamo.config.fail_on_recompile_limit_hit = True
+    # Advice for the developers of what is compiled.
+    warnings.filterwarnings("ignore", message="Dynamo detected a call to a `functools.lru_cache`")
     if part == "network":
         # Its hooks, which count steps, stay outside.
         network.forward = torch.compile(network.forward, dynamic=False)

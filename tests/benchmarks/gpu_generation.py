@@ -33,8 +33,8 @@ def run(folder: Path, scale: Scale, device: str) -> list[Figure]:
             pipeline = model.make(folder / f"model-{number}")
         measured = _Measured(model, pipeline, folder / f"set-{number}", device, is_full=is_full)
         figures += measured.figures()
-        # Tests leave it out: it takes a minute.
-        if not scale.in_process:
+        # Of the first model alone, and not in tests: it takes minutes.
+        if number == 0 and not scale.in_process:
             figures += measured.compiled()
         del pipeline, measured
         gc.collect()
