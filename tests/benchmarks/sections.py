@@ -74,10 +74,10 @@ SECTIONS = {
             "1.3. Exact submodules avoid nothing, because the packages that contain them import "
             "all autoencoders and transformers; diffusers has no setting that leaves out peft or "
             "scipy where they are installed. Leaving without Python's own end of a program would "
-            "save another 0.6 (three runs), but also skip what libraries do at the end. The table is "
-            "older than what was used of it; with that, two builds and two diffusers scripts in turn "
-            "on an AMD EPYC without bfloat16 took 11.4 s [10.4, 12.3] and 12.9 s [12.5, 13.3], ratio "
-            "0.88 [0.84, 0.92]",
+            "save another 0.6 (three runs), but also skip what libraries do at the end. The table "
+            "is older than what was used of it; with that, two builds and two diffusers scripts in "
+            "turn on an AMD EPYC without bfloat16 took 11.4 s [10.4, 12.3] and 12.9 s "
+            "[12.5, 13.3], ratio 0.88 [0.84, 0.92]",
         ),
     ),
     "overhead": Section(
