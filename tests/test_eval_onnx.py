@@ -92,7 +92,7 @@ def test_the_choice_for_images_that_are_not_square_is_in_the_file(
     main(["export", str(run), "--onnx", str(out), "--fit", "pad", "--check", str(photos)])
     line = capsys.readouterr().out
     found = re.search(r"on 11 images of .* by at most (\S+) \(limit 0.0001\), 11 get the", line)
-    # Logits are up to 13, where a step of float32 is 1e-6; without AVX-512 sums differ by 14 of them.
+    # Logits are up to 13, where a step of float32 is 1e-6; without AVX-512 sums differ by 14 steps.
     assert found is not None and float(found[1]) < 2e-5, line
     ours = load_classifier(run, fit="pad")([photos / "09.png", photos / "10.png"])
     for one, other in zip(
