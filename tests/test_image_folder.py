@@ -262,13 +262,17 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda one: write(one, "cat/a.txt"),
         r"contains no images, only 1 \.txt in its 1 folder \(cat\); put",
     ),
+    "notes only": (
+        lambda one: write(one, "cat/notes.md", "dog/a.toml"),
+        r"contains no images, only 1 \.md, 1 \.toml in its 2 folders \(cat, dog\); put",
+    ),
     "archives only": (
         lambda one: write(one, "photos.zip", "README.md", "LICENSE"),
         r"contains 1 \.zip and no images; unpack",
     ),
     "recipes": (
         lambda one: write(one, "recommended.yaml", "schema.json", "README.md"),
-        r"photos: contains recipes and no images; build .*build .*photos OUT",
+        r"no images, only 1 \.json, 1 \.md, 1 \.yaml; if .* recipes, build .*photos OUT",
     ),
     "a linked folder": (link, r"dog: is a link out of .*photos and is not read; remove it"),
     "nothing but linked folders": (

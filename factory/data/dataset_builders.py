@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 IMAGES = "imagefolder"
 _IMAGE_COLUMNS = ("image", "img", "picture")
 _PARQUET = "parquet"
-_MODULES = (_PARQUET, IMAGES, "arrow", "csv", "json", "text")
+MODULES = (_PARQUET, IMAGES, "arrow", "csv", "json", "text")
 
 # datasets raises these for malformed descriptions: in a card, in a JSON file,
 # in the metadata of a Parquet file.
@@ -93,10 +93,10 @@ def module_name(builder: Any, *, shown: str) -> str:
         UserError: Files of this format can point to other files or addresses, or are not tables.
     """
     module = type(builder).__module__.rsplit(".", 1)[-1]
-    if module not in _MODULES:
+    if module not in MODULES:
         raise UserError(
             f"{shown}: its files are {module}, which is not supported; convert them to Parquet, or "
-            f"use one of {', '.join(_MODULES)}"
+            f"use one of {', '.join(MODULES)}"
         )
     return module
 

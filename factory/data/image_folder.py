@@ -20,6 +20,7 @@ from factory.common.errors import Fault, UserError
 from factory.common.image_bytes import INSTALL_HEIC, reads_heic
 from factory.common.local_paths import is_inside
 from factory.common.text import agree, plural
+from factory.data.dataset_builders import MODULES
 from factory.data.image_classes import class_depth, is_split
 from factory.data.row_counts import shortened
 
@@ -148,8 +149,9 @@ class ImageFolder:
         # No public function tells which files datasets loads.
         from datasets.packaged_modules import _EXTENSION_TO_MODULE as READERS
 
-        loaded = {suffix for suffix, (name, _) in READERS.items() if not labelled or name != "text"}
-        if loaded.isdisjoint(self.others):
+        formats = {*MODULES} - {"text" if labelled else ""}
+        loaded = {suffix for suffix, (name, _) in READERS.items() if name in formats}
+        if loaded.isdisjoint(self.others) and not self.has_data:
             folders = [one for one in sorted(self.folders) if not is_split(one.name)]
             example = folders[0] if folders else "cat"
             raise UserError(

@@ -145,12 +145,12 @@ def _image_folder_of(
 
 
 def _refuse_recipes(found: ImageFolder, path: Path) -> None:
-    """Reject a folder of recipes, whose JSON file datasets would read as rows."""
+    """Reject what may be a folder of recipes, whose JSON file datasets would read as rows."""
     has_other_json = found.others[".json"] > (path / "schema.json").is_file()
     if found.others[".yaml"] and set(found.others) <= _BESIDE_RECIPES and not has_other_json:
         raise UserError(
-            f"{path}: contains recipes and no images; build a dataset from them first: "
-            f"`{command(f'build {shlex.quote(str(path))} OUT')}`"
+            f"{path}: {found.without_images()}; if the .yaml files are recipes, build a dataset "
+            f"from them first: `{command(f'build {shlex.quote(str(path))} OUT')}`"
         )
 
 
