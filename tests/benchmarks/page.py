@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .goals import judged
+from .goals import GOALS
 from .results import Results
 from .sections import SECTIONS, Section
 from .timing import Figure, Spread
@@ -26,10 +27,16 @@ brackets, the lowest and highest. The ratio is this project's figure divided by 
 pair by pair: above 1 is better for rates (images/s), below 1 for times and memory. Compare ratios:
 the figures depend on the machine, and with n = 2 or under load a small difference means little.
 
-Goals are those set for this project before measuring. *Load before* is the average number of
-processes in the minute before a section, those of the section before it included. Where other work
-went on, it slowed the measurements down, and a goal may be missed only because of that.
+## Goals
+
+Those set for this project before measuring, and medians. *Load* is the average number of processes
+in the minute before a section, those of the section before it included. Where other work went on,
+it slowed the measurements down, and a goal may be missed only because of that.
+
+| section | measured | goal | figure | result | load |
+|---|---|---|---|---|---|
 """
+_LOAD = "load before"
 _WHERE = {
     "bench": "Run `make bench` on a quiet machine.",
     "bench-gpu": "No CUDA device was available; run `make bench-gpu` on a machine with one.",
@@ -40,39 +47,63 @@ _RULE = "|---|---|---:|---:|---|---:|---:|---|"
 
 def text(results: Results) -> str:
     """Return the page; sections without results are marked as not measured."""
-    parts = [_HEAD]
+    versions = _usual_versions(results)
+    parts = [f"{_HEAD}{''.join(_goals(results))}"]
     for name, section in SECTIONS.items():
-        parts.append("\n".join(_section(name, section, results.get(name))))
+        parts.append("\n".join(_section(section, results.get(name), versions)))
     parts.append("\n".join(_million(results.get("gpu"))))
+    if versions:
+        parts.append(f"Versions, unless a section names others: {versions}.\n")
     return "\n".join(parts)
 
 
-def _section(name: str, section: Section, found: Mapping[str, Any] | None) -> Iterator[str]:
+def _usual_versions(results: Results) -> str:
+    """Return the versions of most sections."""
+    found = Counter(_named(one["versions"]) for one in results.values())
+    return found.most_common(1)[0][0] if found else ""
+
+
+def _named(facts: Mapping[str, str], between: str = " ") -> str:
+    return ", ".join(f"{name}{between}{value}" for name, value in facts.items())
+
+
+def _goals(results: Results) -> Iterator[str]:
+    """Yield the lines of the table of goals."""
+    for name, section in SECTIONS.items():
+        found = results.get(name, {})
+        is_full = found.get("status") == "measured" and found["scale"] == "full"
+        figures = [Figure.of_dict(one) for one in found["figures"]] if is_full else []
+        load = found["machine"].get(_LOAD, "not recorded") if is_full else ""
+        for goal in GOALS.get(name, ()):
+            cells = (f"[{name}](#{_anchor(section.title)})", *goal.row(figures), load)
+            yield f"| {' | '.join(cells)} |\n"
+
+
+def _anchor(title: str) -> str:
+    return title.lower().replace(",", "").replace(" ", "-")
+
+
+def _section(section: Section, found: Mapping[str, Any] | None, versions: str) -> Iterator[str]:
     yield f"## {section.title}\n"
     yield f"{section.about}\n"
     if found is None:
         yield f"{NOT_MEASURED.capitalize()}. {_WHERE[section.target]}\n"
     else:
-        yield from _results(name, found)
+        yield from _results(found, versions)
     if section.tried:
         yield "Tried, and not used:\n"
         yield from (f"- {one[0].upper()}{one[1:]}." for one in section.tried)
         yield ""
 
 
-def _results(name: str, found: Mapping[str, Any]) -> Iterator[str]:
+def _results(found: Mapping[str, Any], versions: str) -> Iterator[str]:
     if found["status"] == "failed":
         yield f"Failed: {found['reason']}\n"
     else:
-        figures = [Figure.of_dict(one) for one in found["figures"]]
-        yield from _table(figures)
-        if found["scale"] == "full":
-            yield from judged(
-                name, figures, load=found["machine"].get("load before", "not recorded")
-            )
+        yield from _table([Figure.of_dict(one) for one in found["figures"]])
     if found["scale"] != "full":
         yield f"\n**A {found['scale']} run with small counts: the figures mean nothing.**"
-    yield f"\n{_origin(found)}\n"
+    yield f"\n{_origin(found, versions)}\n"
 
 
 def _table(figures: Sequence[Figure]) -> Iterator[str]:
@@ -103,13 +134,11 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def _origin(found: Mapping[str, Any]) -> str:
-    machine = ", ".join(f"{name}: {value}" for name, value in found["machine"].items())
-    versions = ", ".join(f"{name} {value}" for name, value in found["versions"].items())
-    return (
-        f"`{found['command']}`, {found['date']}, {found['seconds']:.0f} s. {machine}. "
-        f"Versions: {versions}."
-    )
+def _origin(found: Mapping[str, Any], versions: str) -> str:
+    """Return command, date, time and machine, and the versions if they are not the usual ones."""
+    machine, used = _named(found["machine"], ": "), _named(found["versions"])
+    other = f" Versions: {used}." if used != versions else ""
+    return f"`{found['command']}`, {found['date']}, {found['seconds']:.0f} s. {machine}.{other}"
 
 
 def _million(found: Mapping[str, Any] | None) -> Iterator[str]:
