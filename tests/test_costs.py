@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -102,7 +104,7 @@ def test_time_within_the_time_of_another_config_counts_once(
 
 
 def test_a_record_that_cannot_be_written_is_no_error(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
@@ -112,6 +114,16 @@ def test_a_record_that_cannot_be_written_is_no_error(
         found.add("base", 1)
     found.write(out, "cpu")
     assert "the time of this process is not recorded: " in capsys.readouterr().err
+    # On a full disk no empty folder remains.
+    (out / COSTS).unlink()
+    monkeypatch.setattr("factory.common.storage.link", _full_disk)
+    found.write(out, "cpu")
+    assert "No space left on device" in capsys.readouterr().err
+    assert not (out / COSTS).exists()
+
+
+def _full_disk(*_: object) -> bool:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_the_report_shows_time_device_and_what_is_unknown(tmp_path: Path) -> None:

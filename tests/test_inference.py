@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
+import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -547,64 +546,23 @@ def test_what_cannot_be_compiled_or_sliced_is_refused(monkeypatch: pytest.Monkey
         compile_network(pipeline, "blocks")
     with pytest.raises(UserError, match=r"SimpleNamespace has no decoder, .*; remove the option"):
         decode_one_by_one(pipeline)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    for system, compiler in (("linux", r"g\+\+"), ("darwin", r"clang\+\+"), ("win32", "cl")):
+        monkeypatch.setattr(sys, "platform", system)
+        with pytest.raises(UserError, match=f"there is no {compiler} on the PATH; install one"):
+            compile_network(pipeline, "network")
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(UserError, match=r"there is no no-such-compiler on the PATH; install one"):
         compile_network(pipeline, "network")
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    monkeypatch.setattr(torch._inductor, "config", SimpleNamespace())
+    with pytest.raises(UserError, match=r"--compile needs torch 2\.10 or newer, not \d"):
+        compile_network(pipeline, "network")
 
 
-class _SlowCalls(FakeRenderer):
-    """Takes the same time for every batch, so that larger ones are faster."""
-
-    def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[ImageArray]:
-        time.sleep(0.02)
-        return super().render(rows, batch_size=batch_size)
-
-
-def test_an_automatic_batch_size_is_measured_once_and_recorded(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    settings = replace(SETTINGS, batch_size="auto", shard_size=None)
-    out = tmp_path / "out"
-    for images in (5, 8):
-        build(
-            recipe(tmp_path, "base", images_per_class=images),
-            out,
-            settings=settings,
-            show_progress=False,
-            renderer_factory=_SlowCalls,
-        )
-        manifest = read_manifest(out)
-        assert manifest is not None
-        # Of 15 images; a larger config keeps it.
-        assert manifest.settings.batch_size == 8
-        assert manifest.settings.shard_size == 504
-    said = capsys.readouterr().err
-    assert said.count("tests/none: batch size 8 (images/s with 2 steps: 1: ") == 1
-    assert "--batch-size auto: the dataset keeps its recorded batch size, 8\n" in said
-
-
-def test_each_kind_of_batch_is_measured_with_its_largest_config(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    unguided: dict[str, Any] = {"sampling": {"guidance_scale": 1, "num_inference_steps": 3}}
-    recipes = [
-        recipe(tmp_path, "few", images_per_class=2),
-        recipe(tmp_path, "many", images_per_class=5),
-        recipe(tmp_path, "unguided", images_per_class=7, **unguided),
-    ]
-    settings = replace(
-        SETTINGS, batch_size="auto", shard_size=None, guidance_interval="0.6,0.8", device="cpu"
-    )
-    build(
-        recipes,
-        tmp_path / "out",
-        settings=settings,
-        show_progress=False,
-        renderer_factory=_SlowCalls,
-    )
-    said = capsys.readouterr().err
-    # Of three steps one is guided, of two none is.
-    assert re.findall(r"batch size (\d+) \(images/s with (\d) steps", said) == [
-        ("8", "3"),
-        ("16", "3"),
-    ]
+def test_code_is_chosen_without_timing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch._inductor.config, "deterministic", False)
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    # Nothing is compiled before its first call.
+    compile_network(SimpleNamespace(unet=torch.nn.Linear(1, 1)), "network")
+    assert torch._inductor.config.deterministic is True

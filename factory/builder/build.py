@@ -28,7 +28,6 @@ from factory.recipe.model_checks import require_used_guidance
 from factory.recipe.resolved import ResolvedRecipe
 from factory.renderer.placement import require_offload
 from factory.renderer.pool import RendererFactory, Renderers, pipeline_settings, text_encoders
-from factory.shards.directory import Look
 from factory.shards.generations import Generation, newest
 from factory.shards.manifest import Manifest
 from factory.shards.plan_check import has_changed, plan_hash
@@ -150,23 +149,12 @@ def _prepare(
         if wanted.batch_size == "auto":
             wanted = replace(wanted, measured_batch_size=batch_size_of(state, renderers))
         jobs = [replace(job, pipeline=loaded.get(job.name)) for job in jobs]
-        if loaded:
-            # Loading a model takes minutes: other launches may have written their first shards.
-            before, look = look, look_at(out, jobs)
-            wanted = _as_others(wanted, before, look)
-        start, generation = prepare(look, jobs, wanted=wanted, device=device)
+        # Loading a model takes minutes: other launches may have written their first shards.
+        now = look_at(out, jobs) if loaded else look
+        start, generation = prepare(now, jobs, wanted=wanted, device=device, judged=look)
         ranks.announce("prepared", start.to_text())
         return start, generation
     return Start.from_text(ranks.wait_for("prepared")), newest(out)
-
-
-def _as_others(wanted: BuildSettings, before: Look, now: Look) -> BuildSettings:
-    """Return the settings with the batch size of a launch that began the dataset meanwhile."""
-    other = now.generation.manifest
-    same = now.generation.number == before.generation.number
-    if wanted.batch_size != "auto" or other is None or same:
-        return wanted
-    return replace(wanted, measured_batch_size=other.settings.batch_size)
 
 
 def _report_sampling(jobs: Sequence[Job], manifest: Manifest) -> None:

@@ -8,6 +8,7 @@ that changes what others rely on (counts, columns) makes them stop at their next
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as replace_fields
 
 from factory.builder.compatible import (
     begun,
@@ -102,9 +103,16 @@ def judge(look: Look, jobs: Sequence[Job], *, wanted: BuildSettings, device: str
 
 
 def prepare(
-    look: Look, jobs: Sequence[Job], *, wanted: BuildSettings, device: str
+    look: Look, jobs: Sequence[Job], *, wanted: BuildSettings, device: str, judged: Look
 ) -> tuple[Start, Generation]:
     """Prepare the directory: write its new generation, recipes and copies with new columns.
+
+    Args:
+        look: The directory now.
+        jobs: The configs, with the settings of their pipelines.
+        wanted: Settings of this launch.
+        device: Kind of its device.
+        judged: The directory before models were loaded and an automatic batch size was measured.
 
     Returns:
         The state that ranks need to start, and the generation that is now the newest.
@@ -114,7 +122,8 @@ def prepare(
     """
     out = look.out
     while True:
-        state = judge(look, jobs, wanted=wanted, device=device)
+        agreed = _with_batch_size_of_others(wanted, judged, look)
+        state = judge(look, jobs, wanted=agreed, device=device)
         planned = _manifest(state)
         if planned != state.found and state.gets_columns:
             planned = _with_columns(state, planned)
@@ -132,6 +141,15 @@ def prepare(
     # Read again: copies with new columns have been written.
     seen = look_at(out, jobs) if state.gets_columns else look
     return _start(seen, state.jobs, planned), generation
+
+
+def _with_batch_size_of_others(wanted: BuildSettings, before: Look, now: Look) -> BuildSettings:
+    """Take the automatic batch size of a launch that has begun the dataset since `before`."""
+    other = now.generation.manifest
+    same = now.generation.number == before.generation.number
+    if wanted.batch_size != "auto" or other is None or same:
+        return wanted
+    return replace_fields(wanted, measured_batch_size=other.settings.batch_size)
 
 
 def _replaced(state: State, planned: Manifest) -> Generation | None:

@@ -27,7 +27,8 @@ def compile_network(pipeline: Any, part: str) -> None:
             `network`.
 
     Raises:
-        UserError: There is no C++ compiler, or the network names no repeated blocks.
+        UserError: There is no C++ compiler, torch is too old, or the network names no repeated
+            blocks.
     """
     import torch
 
@@ -38,12 +39,11 @@ def compile_network(pipeline: Any, part: str) -> None:
             "use --compile network, or remove the option"
         )
     _require_compiler()
+    _choose_without_timing()
     # Without a GPU it warns of a CUDA that is not used here.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(home / "data-factory" / "torchinductor"))
-    # Otherwise the fastest code is chosen on a GPU by timing, in each process anew.
-    torch._inductor.config.deterministic = True
     # Beyond its limit torch would compute the rest without compiling, which no one would notice.
     torch._dynamo.config.recompile_limit = _SHAPES
     torch._dynamo.config.fail_on_recompile_limit_hit = True
@@ -54,6 +54,20 @@ def compile_network(pipeline: Any, part: str) -> None:
         network.forward = torch.compile(network.forward, dynamic=False)
     else:
         network.compile_repeated_blocks(dynamic=False)
+
+
+def _choose_without_timing() -> None:
+    """Let torch choose code by rules; by timing, each process could choose other code on a GPU."""
+    import torch
+
+    settings = torch._inductor.config
+    if not hasattr(settings, "deterministic"):
+        raise UserError(
+            f"--compile needs torch 2.10 or newer, not {torch.__version__}: an older one chooses "
+            "code by timing, so each process may generate other bytes; update torch, or remove the "
+            "option"
+        )
+    settings.deterministic = True
 
 
 def _require_compiler() -> None:
