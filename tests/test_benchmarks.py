@@ -182,13 +182,13 @@ def test_a_simulated_build_waits_for_its_last_shards() -> None:
 
     assert [size for size in _SHARD_SIZES if size % _BATCH_SIZE] == [], "padding is not simulated"
     # Alone, the slow rank loses its start and the time of taking shards.
-    alone = efficiency(100, 1, 10, taking_s=2, seed=0)
+    alone = efficiency(100, 1, 10, image_s=1, taking_s=2, seed=0)
     assert 300 / (300 + 20 + 40) <= alone <= 300 / (300 + 20 + 10)
     # As many shards as ranks: all wait for the slow one, three times as long as the work.
-    assert 0.3 < efficiency(100_000, 100, 1_000, taking_s=0, seed=0) < 0.35
-    assert efficiency(100_000, 100, 10, taking_s=0, seed=0) > 0.9
+    assert 0.3 < efficiency(100_000, 100, 1_000, image_s=1, taking_s=0, seed=0) < 0.35
+    assert efficiency(100_000, 100, 10, image_s=1, taking_s=0, seed=0) > 0.9
     # One rank at a time takes a shard: 10,000 of them last 10,000 s.
-    assert efficiency(100_000, 100, 10, taking_s=1, seed=0) < 0.11
+    assert efficiency(100_000, 100, 10, image_s=1, taking_s=1, seed=0) < 0.11
 
 
 class _Work:

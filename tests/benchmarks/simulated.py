@@ -9,21 +9,25 @@ How long images take, and when ranks start, is assumed.
 from __future__ import annotations
 
 import heapq
+import itertools
 import random
 import time
 from pathlib import Path
 
+from factory.common.text import plural
+
 from .timing import Figure, Scale, Spread
 
 _IMAGES = 1_000_000
-_IMAGE_S = 1.0
+# A CPU core at 64 px, and the goal for one H200 at 512 px.
+_IMAGES_PER_S = (1, 7)
 _STARTS_S = (10.0, 40.0)
 # Seconds per image differ by up to 5 %; one rank takes three times as long.
 _SPEEDS = (0.95, 1.05)
 _SLOWEST = 3.0
 _RANKS = (8, 64, 1000)
 # Multiples of the default batch size: `build` generates more images than it keeps with others.
-_SHARD_SIZES = (32, 64, 128, 512, 2_048, 10_240)
+_SHARD_SIZES = (32, 128, 512, 2_048)
 
 
 def run(folder: Path, scale: Scale, device: str) -> list[Figure]:
@@ -34,16 +38,20 @@ def run(folder: Path, scale: Scale, device: str) -> list[Figure]:
     cost = Spread.of([1000 * one for one in taking])
     note = f"{markers:,} other markers there, a local disk"
     figures = [Figure("marker of a shard", "ms", cost, note=note)]
-    for ranks in _RANKS:
-        for size in _SHARD_SIZES:
-            found = [efficiency(images, ranks, size, cost.median / 1000, seed) for seed in range(5)]
-            what = f"{ranks:,} ranks, shards of {size:,} images"
-            note = f"{-(-images // size):,} files"
-            figures.append(Figure(what, "efficiency", Spread.of(found), note=note))
+    for ranks, speed, size in itertools.product(_RANKS, _IMAGES_PER_S, _SHARD_SIZES):
+        found = [
+            efficiency(images, ranks, size, 1 / speed, cost.median / 1000, seed)
+            for seed in range(5)
+        ]
+        what = f"{ranks:,} ranks, {plural(speed, 'image')}/s each, shards of {size:,} images"
+        note = f"{-(-images // size):,} files"
+        figures.append(Figure(what, "efficiency", Spread.of(found), note=note))
     return figures
 
 
-def efficiency(images: int, ranks: int, size: int, taking_s: float, seed: int) -> float:
+def efficiency(
+    images: int, ranks: int, size: int, image_s: float, taking_s: float, seed: int
+) -> float:
     """Return the seconds of ideal ranks divided by the simulated ones.
 
     Ideal ranks have the same speeds, start at once and all end at the same moment.
@@ -52,6 +60,7 @@ def efficiency(images: int, ranks: int, size: int, taking_s: float, seed: int) -
         images: Of the dataset.
         ranks: Processes of one group.
         size: Images per shard; the last one may have fewer.
+        image_s: Seconds of an image.
         taking_s: Seconds of taking a shard, one rank at a time.
         seed: Of speeds and starts.
     """
@@ -63,10 +72,10 @@ def efficiency(images: int, ranks: int, size: int, taking_s: float, seed: int) -
     for first in range(0, images, size):
         now, rank = heapq.heappop(free)
         server = max(server, now) + taking_s
-        done = server + _IMAGE_S * speeds[rank] * min(size, images - first)
+        done = server + image_s * speeds[rank] * min(size, images - first)
         heapq.heappush(free, (done, rank))
         end = max(end, done)
-    ideal = images * _IMAGE_S / sum(1 / one for one in speeds)
+    ideal = images * image_s / sum(1 / one for one in speeds)
     return ideal / end
 
 
