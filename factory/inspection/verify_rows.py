@@ -146,7 +146,8 @@ def _read(task: ShardTask, file: Any) -> Any:
 
     try:
         require_bounded(file, shown=task.file)
-        table = pyarrow.parquet.ParquetFile(file).read()
+        # Threads take a third more CPU time for a file in memory.
+        table = pyarrow.parquet.ParquetFile(file).read(use_threads=False)
         table.validate(full=True)
         return table
     except UserError as error:
