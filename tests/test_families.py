@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +84,11 @@ def test_a_batch_equals_stock_calls(family: str, saved: Callable[[str], Path]) -
     if not guided:
         recipe = recipe_for(saved(family), sampling={"guidance_scale": 0})
     renderer = DiffusersRenderer(load(recipe), recipe)
-    rows = [replace(row, num_inference_steps=3) for row in SPECS]
+    rows = [row._replace(num_inference_steps=3) for row in SPECS]
     if not negative:
-        rows = [replace(row, negative_prompt="") for row in rows]
+        rows = [row._replace(negative_prompt="") for row in rows]
     if not guided:
-        rows = [replace(row, guidance_scale=0.0) for row in rows]
+        rows = [row._replace(guidance_scale=0.0) for row in rows]
     generated = renderer._generate([*rows, rows[-1]])
     expected = [stock(load(recipe), row) for row in rows]
     assert all(image.std() > 0.02 for image in expected), "a uniform image would prove nothing"
@@ -110,7 +109,7 @@ def test_files_and_pipeline_name_the_same_scheduler_and_size(
     if "flux" in family:
         assert loaded.height is None
         return
-    row = replace(SPECS[0], num_inference_steps=2, guidance_scale=0.0)
+    row = SPECS[0]._replace(num_inference_steps=2, guidance_scale=0.0)
     (image,) = DiffusersRenderer(load(recipe), recipe).render([row], batch_size=1)
     assert image is not None and image.shape[:2] == (loaded.height, loaded.width)
 
@@ -120,8 +119,8 @@ def test_each_image_has_its_own_guidance(family: str, saved: Callable[[str], Pat
     """Guidance changes the image; otherwise the equality above would prove nothing."""
     recipe = recipe_for(saved(family))
     renderer = DiffusersRenderer(load(recipe), recipe)
-    row = replace(SPECS[1], negative_prompt="", num_inference_steps=3)
-    low, high, again = renderer._generate([replace(row, guidance_scale=s) for s in (1.5, 8, 1.5)])
+    row = SPECS[1]._replace(negative_prompt="", num_inference_steps=3)
+    low, high, again = renderer._generate([row._replace(guidance_scale=s) for s in (1.5, 8, 1.5)])
     assert (low - high).abs().max() > 1e-3
     assert (low - again).abs().max() < 1e-5
 
@@ -134,7 +133,7 @@ def test_a_turbo_generates_in_one_step_without_guidance(saved: Callable[[str], P
     model = {"id": str(saved("sdxl")), "height": 16, "width": 16}
     recipe = recipe_for(saved("sdxl"), model=model | scheduler, sampling={"guidance_scale": 0})
     rows = [
-        replace(row, guidance_scale=0.0, num_inference_steps=1, negative_prompt="")
+        row._replace(guidance_scale=0.0, num_inference_steps=1, negative_prompt="")
         for row in SPECS[:3]
     ]
     generated = DiffusersRenderer(load(recipe), recipe)._generate(rows)
@@ -148,7 +147,7 @@ def test_a_turbo_generates_in_one_step_without_guidance(saved: Callable[[str], P
 def test_every_family_generates_in_bfloat16(family: str, saved: Callable[[str], Path]) -> None:
     recipe = recipe_for(saved(family), sampling={"guidance_scale": 0})
     pipeline = Pipelines(device="cpu", dtype=torch.bfloat16).get(recipe)
-    rows = [replace(row, num_inference_steps=2, negative_prompt="") for row in SPECS[:2]]
+    rows = [row._replace(num_inference_steps=2, negative_prompt="") for row in SPECS[:2]]
     assert torch.isfinite(DiffusersRenderer(pipeline, recipe)._generate(rows)).all()
 
 
@@ -215,7 +214,7 @@ def test_sizes_that_would_be_rounded_are_refused(
 def test_prompts_are_encoded_once(family: str, saved: Callable[[str], Path]) -> None:
     recipe = recipe_for(saved(family))
     renderer = DiffusersRenderer(load(recipe), recipe)
-    rows = [replace(SPECS[0], num_inference_steps=1, negative_prompt="")] * 2
+    rows = [SPECS[0]._replace(num_inference_steps=1, negative_prompt="")] * 2
     first = renderer._generate(rows)
     renderer._pipeline.text_encoder = None  # encoding again would fail
     assert torch.equal(renderer._generate(rows), first)
@@ -293,7 +292,7 @@ def test_schedulers_that_fit_generate_images(
     model = {"id": str(saved(family)), "height": 16, "width": 16} | scheduler
     assert load_recipe(write_recipe(tmp_path, model))
     recipe = recipe_for(saved(family), model=model, sampling={"guidance_scale": 1})
-    row = replace(SPECS[0], num_inference_steps=4, negative_prompt="", guidance_scale=1.0)
+    row = SPECS[0]._replace(num_inference_steps=4, negative_prompt="", guidance_scale=1.0)
     (image,) = DiffusersRenderer(load(recipe), recipe).render([row], batch_size=1)
     assert image is not None
 

@@ -44,7 +44,7 @@ from factory.shards.settings import BuildSettings, fix
 from factory.shards.stamp import read_stamp
 
 STEPS = 4
-ROWS = [replace(row, num_inference_steps=STEPS) for row in SPECS[:3]]
+ROWS = [row._replace(num_inference_steps=STEPS) for row in SPECS[:3]]
 
 
 def renderer(folder: Path, *, keys: dict[str, Any] | None = None, **used: Any) -> DiffusersRenderer:
@@ -116,7 +116,7 @@ def test_outside_its_interval_guidance_is_not_computed(
 def test_an_image_does_not_depend_on_its_batch(saved: Callable[[str], Path]) -> None:
     """Not even if no other image of the batch is guided."""
     limited = renderer(saved("stable_diffusion"), guidance_interval="0,0.5")
-    unguided = [replace(row, guidance_scale=1.0) for row in ROWS]
+    unguided = [row._replace(guidance_scale=1.0) for row in ROWS]
     alone = limited.render(unguided[:1], batch_size=3)
     for others in (unguided[1:], ROWS[1:]):
         together = limited.render([unguided[0], *others], batch_size=3)
@@ -236,7 +236,7 @@ def test_other_caches_are_refused(text: str) -> None:
 def test_a_cache_skips_parts_of_some_steps(
     cache: str, computed: list[int], saved: Callable[[str], Path]
 ) -> None:
-    rows = [replace(row, num_inference_steps=6, negative_prompt="") for row in SPECS[:2]]
+    rows = [row._replace(num_inference_steps=6, negative_prompt="") for row in SPECS[:2]]
     full = renderer(saved("flux"))._generate(rows)
     cached = renderer(saved("flux"), cache=cache)
     # The last block; in it, its attention.
@@ -247,7 +247,7 @@ def test_a_cache_skips_parts_of_some_steps(
     first = cached._generate(rows)
     assert counts == computed
     assert ((first - full).abs().max() < 1e-4) == all(computed)
-    other = [replace(row, seed=row.seed + 9) for row in rows]
+    other = [row._replace(seed=row.seed + 9) for row in rows]
     cached._generate(other)
     assert torch.equal(cached._generate(rows), first), "state of another batch"
     assert not cached._pipeline.transformer.is_cache_enabled
@@ -273,7 +273,7 @@ class _WholeBatch(FakeRenderer):
     def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[ImageArray]:
         seeds = [row.seed for row in [*rows, *[rows[-1]] * (batch_size - len(rows))]]
         mean = sum(seeds) // batch_size
-        return super().render([replace(one, seed=one.seed ^ mean) for one in rows], batch_size=4)
+        return super().render([one._replace(seed=one.seed ^ mean) for one in rows], batch_size=4)
 
 
 def test_images_of_a_whole_batch_do_not_change_when_a_dataset_grows(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from recipe_texts import BASE, write
 
 from factory.common.errors import UserError
 from factory.planner.listed import scattered
-from factory.planner.plan import ImageSpec, plan
+from factory.planner.plan import ImageSpec, column_of, plan
 from factory.recipe.library import load_recipe
 from factory.recipe.resolved import ResolvedRecipe
 
@@ -155,6 +155,21 @@ def test_once_is_one_value_for_all_images(tmp_path: Path) -> None:
     assert later == rows[7:9]
     other = plan(load_recipe(tmp_path / "r.yaml", overrides=["sampling.seed=1"])).rows(0, 1)[0]
     assert other.guidance_scale != rows[0].guidance_scale
+
+
+@pytest.mark.parametrize("variable", ["weather", "template"])
+def test_a_column_has_the_values_of_the_rows(variable: str, tmp_path: Path) -> None:
+    """A variable named `template` replaces the reserved column."""
+    found = rows(tmp_path, RICH.replace("weather", variable))
+    names = {name for row in found for name in row.as_row()} | {"absent"}
+    for name in names:
+        assert column_of(found, name) == [row.as_row().get(name) for row in found]
+
+
+def test_numbers_that_are_constant_per_class_have_the_type_of_the_column(tmp_path: Path) -> None:
+    varied = "{per_class: {cat: 1, dog: 2.5}}"
+    found = rows(tmp_path, BASE + f"variables: {{v: {varied}}}\n")
+    assert [repr(row.variables["v"]) for row in found] == ["1.0", "2.5", "1.0", "2.5"]
 
 
 def test_values_of_a_row(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -230,7 +229,7 @@ def test_same_images_as_takes_the_other_sets_samples(tmp_path: Path) -> None:
         c="extends: b\n",
     )
     a, b, c = load_recipes(tmp_path)
-    own = [[replace(row, recipe="") for row in plan(one).rows(0, 4)] for one in (a, b, c)]
+    own = [[row._replace(recipe="") for row in plan(one).rows(0, 4)] for one in (a, b, c)]
     assert own[0] == own[1]
     assert own[2] != own[1], "a child of a twin has images of its own"
     assert len({a.fingerprint, b.fingerprint, c.fingerprint}) == 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +126,7 @@ def test_an_image_does_not_depend_on_how_full_its_batch_is(
 ) -> None:
     recipe = recipe_for(model)
     renderer = DiffusersRenderer(pipelines.get(recipe), recipe)
-    unguided = [replace(row, guidance_scale=1.0) for row in SPECS[:2]]
+    unguided = [row._replace(guidance_scale=1.0) for row in SPECS[:2]]
     alone = renderer.render(unguided, batch_size=8)
     full = renderer.render([*unguided, *SPECS[2:]], batch_size=8)
     assert all(np.array_equal(one, other) for one, other in zip(alone, full, strict=False))
@@ -171,7 +170,7 @@ def test_non_finite_values_give_no_image(model: Path, pipelines: Pipelines) -> N
     broken = torch.ones(5, 3, 4, 4)
     broken[2, 1, 0, 0] = torch.nan
     renderer._generate = lambda rows: broken[: len(rows)]  # type: ignore[method-assign]
-    rows = [replace(row, num_inference_steps=3) for row in SPECS]
+    rows = [row._replace(num_inference_steps=3) for row in SPECS]
     results = renderer.render(rows, batch_size=5)
     assert [pixels is None for pixels in results] == [False, False, True, False, False]
 

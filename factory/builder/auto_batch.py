@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from factory.builder.jobs import Job
@@ -63,7 +62,7 @@ def _measure(job: Job, state: State, renderers: Renderers) -> Tried:
 
     def rows(size: int) -> list[ImageSpec]:
         return [
-            replace(row, num_inference_steps=min(steps, row.num_inference_steps))
+            row._replace(num_inference_steps=min(steps, row.num_inference_steps))
             for row in planned.rows(0, size)
         ]
 

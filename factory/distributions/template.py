@@ -44,7 +44,7 @@ class Template:
             _texts(columns[part]) if place % 2 else repeat(part, count)
             for place, part in enumerate(self.parts)
         ]
-        return ["".join(row) for row in zip(*cells, strict=True)]
+        return list(map("".join, zip(*cells, strict=True)))
 
 
 def _texts(values: Sequence[Value | None]) -> Iterable[str]:

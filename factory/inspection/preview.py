@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from factory.builder.ranks import own_device
@@ -222,7 +222,7 @@ def _specs(columns: Sequence[_Column], rows: int) -> list[ImageSpec]:
             recipe = _changed(column.recipe, {"images_per_class": rows * every})
             index = row * every * len(recipe.labels) + column.label
             line += plan(recipe).rows(index, index + 1)
-        specs += [replace(spec, seed=line[0].seed) for spec in line]
+        specs += [spec._replace(seed=line[0].seed) for spec in line]
     return specs
 
 

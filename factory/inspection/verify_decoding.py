@@ -25,7 +25,9 @@ def image_faults(file: str, column: Any, output: Output) -> Iterator[SetFault]:
         output: The planned format and size.
     """
     cells = _image_bytes(column)
-    left = [number for number, one in enumerate(cells) if not _is_small_png(one, output)]
+    sizes = [_small_png_size(one, output) for one in cells]
+    right = {size for size in set(sizes) if size is not None and _is_wanted(size, output)}
+    left = [number for number, size in enumerate(sizes) if size not in right]
 
     def check(start: int) -> list[str | None]:
         return [_image_fault(cells[number], output) for number in left[start : start + _CHUNK]]
@@ -51,12 +53,13 @@ def _image_bytes(column: Any) -> list[Any]:
     return list(places.to_pylist())
 
 
-def _is_small_png(data: Any, output: Output) -> bool:
-    """Return whether an image is known to be right without decoding it by Pillow."""
-    if output.format != "png" or not isinstance(data, bytes):
-        return False
-    size = small_png_size(data)
-    if size is None or max(size) > MAX_ASPECT * min(size):
+def _small_png_size(data: Any, output: Output) -> tuple[int, int] | None:
+    """Return width and height of an image that need not be decoded by Pillow, or None."""
+    return small_png_size(data) if output.format == "png" and isinstance(data, bytes) else None
+
+
+def _is_wanted(size: tuple[int, int], output: Output) -> bool:
+    if max(size) > MAX_ASPECT * min(size):
         return False
     return output.size is None or size == (output.size[1], output.size[0])
 

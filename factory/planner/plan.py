@@ -8,18 +8,19 @@ seed, config name, quantity, i): a range of rows costs the same wherever it star
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import repeat
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from factory.common.errors import UserError
 from factory.data import columns as schema
-from factory.distributions.base import Distribution
-from factory.distributions.discrete import pick_by_weight
+from factory.distributions.base import Distribution, Sampler
+from factory.distributions.discrete import Constant, pick_by_weight
 from factory.distributions.template import Template, Value, parse_template
 from factory.distributions.variables import Once, PerClass
 from factory.planner.listed import first_images, listed_images, scattered
@@ -29,9 +30,10 @@ from factory.recipe.resolved import ResolvedRecipe, equal_shares
 Integers = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class ImageSpec:
+class ImageSpec(NamedTuple):
     """A row of the plan: everything needed to generate one image.
+
+    A tuple, because a frozen dataclass takes six times as long to make.
 
     Attributes:
         index: Its index in the config, from 0.
@@ -40,7 +42,7 @@ class ImageSpec:
         recipe: Name of its config.
         prompt: Prompt for the model.
         negative_prompt: Negative prompt for the model.
-        variables: Values by name; None if the class has none.
+        variables: Values by name, in alphabetical order; None if the class has none.
         guidance_scale: A float32 value.
         num_inference_steps: Number of scheduler steps.
         seed: Seed of the initial noise, 63 bits.
@@ -48,7 +50,7 @@ class ImageSpec:
         template: The template of `prompt` if the config has several; else None.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides `tuple.index`, which nothing needs
     label: int
     class_name: str
     recipe: str
@@ -68,7 +70,7 @@ class ImageSpec:
             attempt: From 1; `self` is the planned row (attempt 0).
         """
         assert self.attempt == 0, "the seed of an attempt is derived from the planned one"
-        return replace(self, seed=attempt_seed(self.seed, attempt), attempt=attempt)
+        return self._replace(seed=attempt_seed(self.seed, attempt), attempt=attempt)
 
     def as_row(self) -> dict[str, Any]:
         """Return the row's columns by name, except the image."""
@@ -79,13 +81,31 @@ class ImageSpec:
             schema.PROMPT: self.prompt,
             schema.NEGATIVE_PROMPT: self.negative_prompt,
             **({schema.TEMPLATE: self.template} if self.template is not None else {}),
-            **{name: self.variables[name] for name in sorted(self.variables)},
+            **self.variables,
             schema.GUIDANCE_SCALE: self.guidance_scale,
             schema.NUM_INFERENCE_STEPS: self.num_inference_steps,
             schema.SEED: self.seed,
             schema.INDEX: self.index,
             schema.ATTEMPT: self.attempt,
         }
+
+
+_FIELDS = {
+    name: "class_name" if name == schema.CLASS else name
+    for name in schema.fixed_columns()
+    if name != schema.IMAGE
+}
+"""Fields of `ImageSpec` by column."""
+
+
+def column_of(rows: Sequence[ImageSpec], name: str) -> list[Any]:
+    """Return a column of rows as `as_row` has it, except the image; None in rows without it."""
+    if name in _FIELDS:
+        return list(map(attrgetter(_FIELDS[name]), rows))
+    if name == schema.TEMPLATE:
+        # A variable may have this name.
+        return [row.variables.get(name, row.template) for row in rows]
+    return [row.variables.get(name) for row in rows]
 
 
 @dataclass(frozen=True)
@@ -180,19 +200,23 @@ class _Rows:
         self.names = recipe.labels
         index = np.arange(start, stop, dtype=np.int64)
         self.labels: Integers = index % len(recipe.classes)
+        self.listed_labels: list[int] = self.labels.tolist()
         self.numbers: Integers = index // len(recipe.classes)
 
     def specs(self) -> list[ImageSpec]:
         if self.start == self.stop:
             return []
         wordings, variables = self._wordings(), self._variables()
-        labels, count = self.labels.tolist(), self.stop - self.start
-        known = {"class": wordings, "label": [self.names[one] for one in labels], **variables}
+        labels, count = self.listed_labels, self.stop - self.start
+        known: dict[str, Sequence[Value | None]] = {
+            "class": wordings,
+            "label": [self.names[one] for one in labels],
+            **variables,
+        }
         texts = self._texts()
         steps = self._sample(self.recipe.sampling.num_inference_steps, "num_inference_steps")
         values = zip(*variables.values(), strict=True) if variables else repeat((), count)
-        # Columns in the order of the fields: a call with keywords takes twice as long.
-        columns: list[Iterable[Any]] = [
+        columns: list[Iterable[Any]] = [  # in the order of the fields
             range(self.start, self.stop),
             labels,
             map(str, wordings),
@@ -206,7 +230,7 @@ class _Rows:
             repeat(0),
             texts if len(self.recipe.prompt) > 1 else repeat(None),
         ]
-        return list(map(ImageSpec, *columns))
+        return list(map(ImageSpec._make, zip(*columns, strict=False)))
 
     def _scales(self) -> list[float]:
         """Return the guidance scale of each row, a float32 value."""
@@ -233,20 +257,38 @@ class _Rows:
     def _sample(self, quantity: Distribution | PerClass, stream: str) -> list[Value | None]:
         if isinstance(quantity, Once):
             return [value_for_all(self.recipe, quantity, stream)] * len(self.labels)
-        sampled = self._uniforms(stream)
         if isinstance(quantity, Distribution) and not quantity.by_class:
-            return list(quantity.sample(sampled, self.numbers))
+            return list(quantity.sample(self._uniforms(stream), self.numbers))
+        samplers = {label: quantity.of(self.names[label]) for label in set(self.listed_labels)}
+        values = self._constants(samplers) or self._sample_by_class(samplers, stream)
+        # The type of all classes is examined only if it can change a value.
+        if int in set(map(type, values)) and quantity.type() == "float64":
+            return [None if one is None else float(one) for one in values]
+        return values
+
+    def _constants(self, samplers: Mapping[int, Sampler | None]) -> list[Value | None] | None:
+        """Return the values if they are constant for each class, as most texts of classes are."""
+        values = {
+            label: None if one is None else one.root
+            for label, one in samplers.items()
+            if one is None or isinstance(one, Constant)
+        }
+        if len(values) < len(samplers):
+            return None
+        return [values[label] for label in self.listed_labels]
+
+    def _sample_by_class(
+        self, samplers: Mapping[int, Sampler | None], stream: str
+    ) -> list[Value | None]:
+        sampled = self._uniforms(stream)
         values: list[Value | None] = [None] * len(sampled)
         for places in self._places_by_label():
-            one = quantity.of(self.names[self.labels[places[0]]])
+            one = samplers[self.listed_labels[places[0]]]
             if one is None:
                 continue
             found = one.sample(sampled[places], self.numbers[places])
             for place, value in zip(places.tolist(), found, strict=True):
                 values[place] = value
-        # The type of all classes is examined only if it can change a value.
-        if int in set(map(type, values)) and quantity.type() == "float64":
-            return [None if one is None else float(one) for one in values]
         return values
 
     def _places_by_label(self) -> list[Integers]:

@@ -99,8 +99,12 @@ def program(words: Sequence[str]) -> tuple[Finished, str]:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment of measured processes: they choose their threads themselves."""
-    kept = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    """Return the environment of measured processes.
+
+    They choose their threads themselves, and keep compiled modules, as an installed program does.
+    """
+    without = ("OMP_NUM_THREADS", "PYTHONDONTWRITEBYTECODE")
+    kept = {name: value for name, value in os.environ.items() if name not in without}
     return kept | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
 
 

@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager, ExitStack
 from functools import wraps
 from importlib import import_module
 from typing import Any
-from unittest.mock import patch
 
 from .timing import Figure, compared
 
@@ -101,6 +100,9 @@ class _Clock:
 
 
 def _replaced(name: str, phase: str, clock: _Clock) -> AbstractContextManager[Any]:
+    # It imports asyncio, which would count for processes that measure their start.
+    from unittest.mock import patch
+
     module, _, path = name.partition(":")
     *owners, attribute = path.split(".")
     owner: Any = import_module(module)
