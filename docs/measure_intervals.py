@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 
-from factory.models.inference import GuidanceInterval, InferenceSettings
 from factory.planner.plan import ImageSpec, plan
 from factory.recipe.library import load_recipe
 from factory.renderer.pool import Renderers
@@ -36,14 +35,18 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     torch.set_num_threads(1)
     overrides = ["model.id=embedded", "sampling.num_inference_steps=12"]
-    recipe = load_recipe("cifar10/random-guidance", overrides=overrides)
-    rows = plan(recipe).rows(0, _BATCH)
-    dtype = fix(BuildSettings(), recorded=None, device="cpu", out="").dtype
-    renderers = {
-        interval: Renderers(None, device="cpu").get(
-            recipe, InferenceSettings(dtype, GuidanceInterval.parse(interval))
+    recipes = {
+        interval: load_recipe(
+            "cifar10/random-guidance",
+            overrides=[*overrides, f"sampling.guidance_interval={interval}"],
         )
         for interval in _INTERVALS
+    }
+    rows = plan(recipes[_INTERVALS[0]]).rows(0, _BATCH)
+    inference = fix(BuildSettings(), recorded=None, device="cpu", out="").inference
+    renderers = {
+        interval: Renderers(None, device="cpu").get(recipe, inference)
+        for interval, recipe in recipes.items()
     }
     speeds: dict[str, list[float]] = {interval: [] for interval in _INTERVALS}
     passes = {one: _passes(renderer, rows) for one, renderer in renderers.items()}
@@ -53,7 +56,7 @@ def main() -> None:
             renderer.render(rows, batch_size=_BATCH)
             speeds[interval].append(_BATCH / (time.process_time() - start))
     head = "| interval | images per CPU second | passes of the network per image |"
-    sys.stdout.write(f"{dtype}\n\n{head}\n|---|---:|---:|\n")
+    sys.stdout.write(f"{inference.dtype}\n\n{head}\n|---|---:|---:|\n")
     for interval, found in speeds.items():
         speed = f"{statistics.median(found):.1f} [{min(found):.1f}, {max(found):.1f}]"
         sys.stdout.write(f"| {interval} | {speed} | {passes[interval]:.0f} |\n")

@@ -20,6 +20,12 @@ def quantity_text(value: Any) -> str:
     return json.dumps(value)
 
 
+def interval_text(sampling: Mapping[str, Any]) -> str:
+    """Return the guided part of the steps, to append to the guidance; empty for all steps."""
+    interval = sampling.get("guidance_interval")
+    return f" (interval {json.dumps(interval)})" if interval else ""
+
+
 def _is_printable(value: Any) -> bool:
     # An integer of a stranger's file may be larger than any float.
     return isinstance(value, int | float) and abs(value) < 1e300
@@ -55,4 +61,8 @@ def guidance_and_steps(group: Sequence[Scores]) -> tuple[str, str]:
 def _texts(training: dict[str, Any] | None, key: str) -> list[str]:
     if not is_recorded(training):
         return [NOT_RECORDED]
-    return [own[key] for own in sampling_settings(training or {}).values() if key in own]
+    return [
+        own[key] + (interval_text(own) if key == "guidance_scale" else "")
+        for own in sampling_settings(training or {}).values()
+        if key in own
+    ]

@@ -84,8 +84,8 @@ NOT_RUN = {
         "python tests/view_speed.py": "a million rows",
     },
     "docs/faster.md": {
-        "data-factory build RECIPE OUT --guidance-interval": "test_inference.py",
-        "data-factory build RECIPE OUT --model flux --cache": "the same",
+        "data-factory build RECIPE OUT --guidance-interval": "test_guidance_interval.py",
+        "data-factory build RECIPE OUT --model flux --cache": "test_inference.py",
         "python docs/measure_intervals.py": "measures for minutes",
         "for seed in": "trains 30 models",
         "data-factory build cifar10/random-guidance": "the same",

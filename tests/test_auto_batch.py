@@ -59,12 +59,13 @@ def test_each_kind_of_batch_is_measured_with_its_largest_config(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     unguided: dict[str, Any] = {"sampling": {"guidance_scale": 1, "num_inference_steps": 3}}
+    guided = {"guidance_scale": 3, "num_inference_steps": 3, "guidance_interval": [0.6, 0.8]}
     recipes = [
         recipe(tmp_path, "few", images_per_class=2),
-        recipe(tmp_path, "many", images_per_class=5),
+        recipe(tmp_path, "many", images_per_class=5, sampling=guided),
         recipe(tmp_path, "unguided", images_per_class=7, **unguided),
     ]
-    settings = replace(AUTO, guidance_interval="0.6,0.8", device="cpu")
+    settings = replace(AUTO, device="cpu")
     build(
         recipes,
         tmp_path / "out",

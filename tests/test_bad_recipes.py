@@ -72,6 +72,34 @@ BAD: list[tuple[str, str]] = [
         "@:5:39: sampling.guidance_scale.uniform.0: 1e-4 is text in YAML; write 1.0e-4",
     ),
     (
+        BASE + "sampling: {guidance_interval: [0.6, 0.2]}\n",
+        "@:5:31: sampling.guidance_interval: expected [START, STOP], fractions of the steps with "
+        "0 <= START < STOP <= 1 and at most 9 decimals, such as [0.2, 1]; found [0.6, 0.2]",
+    ),
+    (
+        BASE + "sampling: {guidance_interval: {uniform: [0, 1]}}\n",
+        "@:5:31: sampling.guidance_interval: expected [START, STOP], fractions of the steps with "
+        "0 <= START < STOP <= 1 and at most 9 decimals, such as [0.2, 1]; "
+        'found {"uniform": [0, 1]}',
+    ),
+    (
+        BASE + "sampling: {guidance_interval: [0.2, 1], guidance_scale: 1}\n",
+        "@:5:31: sampling.guidance_interval: [0.2, 1] has no effect without a guidance scale above "
+        "1; remove the interval (--set sampling.guidance_interval=null), or raise the scale",
+    ),
+    (
+        BASE + "sampling: {guidance_interval: [0.45, 0.55], num_inference_steps: [2, 3]}\n",
+        "@:5:31: sampling.guidance_interval: no step of 3 is in [0.45, 0.55], so that guidance "
+        "would have no effect; use more steps or a longer interval",
+    ),
+    (
+        BASE.replace("embedded", "black-forest-labs/FLUX.1-dev")
+        + "sampling: {guidance_interval: [0.2, 1], guidance_scale: 3.5}\n",
+        "@:5:31: sampling.guidance_interval: black-forest-labs/FLUX.1-dev is guided through an "
+        "input of its network, without a second half of the batch; remove the interval "
+        "(--set sampling.guidance_interval=null)",
+    ),
+    (
         BASE + "sampling: {num_inference_steps: 0}\n",
         "@:5:33: sampling.num_inference_steps: can be 0; the minimum is 1",
     ),

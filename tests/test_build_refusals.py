@@ -91,7 +91,7 @@ def test_a_variable_of_two_types(begun: Path, tmp_path: Path) -> None:
         (BuildSettings(dtype="float8"), "dtype float8: expected auto, float32"),
         (
             BuildSettings(guidance_interval="0,.60"),
-            r"guidance_interval 0,0\.6 \(recorded: not used\); remove",
+            r"base was generated from another recipe .*\n  \+  guidance_interval: \[0, 0\.6\]",
         ),
         (BuildSettings(guidance_interval="0.6"), "guidance_interval is '0.6'; give START,STOP"),
     ],

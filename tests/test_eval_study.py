@@ -542,6 +542,32 @@ def test_rows_that_differ_in_more_than_the_comparison_names_are_refused(
         resolve(read_study(path))
 
 
+def test_rows_may_differ_in_the_guided_part_of_the_steps(
+    tmp_path: Path, in_process: list[str]
+) -> None:
+    text = json.loads(json.dumps(TOY))
+    row = {
+        "recipe": "quickstart/base-class",
+        "name": "part",
+        "set": {"sampling.guidance_interval": [0.5, 1]},
+    }
+    text["sets"]["digits"] |= {"note": "", "set": {"sampling.num_inference_steps": 2}}
+    text["sets"]["digits"]["recipes"][1] = row
+    path = tmp_path / "toy.yaml"
+    path.write_text(yaml.safe_dump(text))
+    with pytest.raises(
+        UserError, match=r"they also differ in guidance_interval \(\[\[0.5, 1\]\]; "
+    ):
+        resolve(read_study(path))
+    row["differs"] = ["guidance_interval"]
+    path.write_text(yaml.safe_dump(text))
+    rows = resolve(read_study(path))["digits"]
+    shown = {name: one.guidance() for name, one in rows.items()}
+    assert shown == {"base-class": "7.5", "part": "7.5 (interval [0.5, 1])"}
+    assert rows["base-class"].parts["base-class"].calls == 4 * 10 * 4
+    assert rows["part"].parts["base-class"].calls == 4 * 10 * 3
+
+
 @pytest.mark.parametrize("size", [32, 64, 128])
 def test_outputs_differ_only_if_the_filter_changes_pixels(
     tmp_path: Path, in_process: list[str], size: int

@@ -159,6 +159,7 @@ def sampled(trick, top1, *, seed=0, guidance=7.5, steps=40, **other):
     ("change", "said"),
     [
         ({"steps": 12}, r"num_inference_steps \(40 and 12\)"),
+        ({"guidance_interval": [0.2, 1]}, r"guidance_interval \(None and \[0.2, 1\]\)"),
         ({"guidance": {"uniform": [1, 5]}}, r"guidance_scale \(7.5 and 1 to 5\)"),
         ({"output": {"antialias": True}}, r"output.antialias \(None and True\)"),
     ],
@@ -175,6 +176,7 @@ def test_guidance_and_steps_stand_beside_the_scores(tmp_path, capsys):
     union = sampled("all-combined", 0.7)
     union.training["data"]["sampling"]["random"] = {
         "guidance_scale": {"uniform": [1, 5]},
+        "guidance_interval": [0.2, 1],
         "num_inference_steps": 40,
     }
     real, old = scores("real", 0.9), scores("old", 0.4)
@@ -186,7 +188,7 @@ def test_guidance_and_steps_stand_beside_the_scores(tmp_path, capsys):
         ["base-class", "7.5", "40", "60.00"],
         ["old", "not recorded", "not recorded", "40.00 (-20.00)"],
         ["real", "", "", "90.00 (+30.00)"],
-        ["all-combined", "7.5, 1 to 5", "40", "70.00 (+10.00)"],
+        ["all-combined", "7.5, 1 to 5 (interval [0.2, 1])", "40", "70.00 (+10.00)"],
     ]
     files = []
     for one in (sampled("base", 0.5), scores("base", 0.6, seed=1)):

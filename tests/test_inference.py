@@ -135,22 +135,22 @@ def test_all_calls_of_a_step_are_guided_alike() -> None:
 def test_a_scale_that_is_an_input_cannot_be_limited(
     family: str, saved: Callable[[str], Path]
 ) -> None:
-    with pytest.raises(UserError, match=r"through an input .* remove --guidance-interval"):
+    with pytest.raises(UserError, match=r"through an input .* remove the interval \(--set "):
         renderer(saved(family), guidance_interval="0,0.5")
 
 
 def test_an_interval_without_a_step_is_refused(saved: Callable[[str], Path]) -> None:
     keys = {"sampling": {"guidance_scale": 3, "num_inference_steps": {"integers": [4, 9]}}}
-    with pytest.raises(UserError, match=r"no step of 4 is in --guidance-interval 0,0\.2") as raised:
+    with pytest.raises(UserError, match=r"no step of 4 is in \[0, 0\.2\]") as raised:
         renderer(saved("stable_diffusion"), keys=keys, guidance_interval="0,0.2")
-    assert raised.value.faults[0].key == "sampling.num_inference_steps"
+    assert raised.value.faults[0].key == "sampling.guidance_interval"
 
 
 def test_an_interval_without_guidance_is_refused(saved: Callable[[str], Path]) -> None:
     keys = {"sampling": {"guidance_scale": 1, "num_inference_steps": 4}}
-    with pytest.raises(UserError, match=r"0,0\.5 has no effect without a guidance") as raised:
+    with pytest.raises(UserError, match=r"\[0, 0\.5\] has no effect without a guidance") as raised:
         renderer(saved("stable_diffusion"), keys=keys, guidance_interval="0,0.5")
-    assert raised.value.faults[0].key == "sampling.guidance_scale"
+    assert raised.value.faults[0].key == "sampling.guidance_interval"
 
 
 @pytest.mark.parametrize(
@@ -304,6 +304,7 @@ def test_images_of_a_whole_batch_do_not_change_when_a_dataset_grows(tmp_path: Pa
 
 
 def test_settings_are_recorded_in_one_spelling(tmp_path: Path) -> None:
+    """The interval is recorded in the recipe."""
     first = {"guidance_interval": " .20, 0.80", "cache": "first-block:.00005"}
     same = {"guidance_interval": "0.2,.8", "cache": "first-block:0.000050"}
     for given in (first, same):
@@ -317,12 +318,10 @@ def test_settings_are_recorded_in_one_spelling(tmp_path: Path) -> None:
     manifest = read_manifest(tmp_path / "out")
     assert manifest is not None
     found = manifest.settings
-    assert (found.guidance_interval, found.cache) == ("0.2,0.8", "first-block:0.00005")
-    assert str(found.inference) == (
-        "dtype float32, guidance interval 0.2,0.8, cache first-block:0.00005"
-    )
+    assert (found.guidance_interval, found.cache) == (None, "first-block:0.00005")
+    assert str(found.inference) == "dtype float32, cache first-block:0.00005"
     other = replace(SETTINGS, guidance_interval="0.2,0.9", cache="taylorseer")
-    wanted = r"guidance_interval 0\.2,0\.9 \(recorded: 0\.2,0\.8\), cache taylorseer:5 \(recorded"
+    wanted = r"requested: cache taylorseer:5 \(recorded: first-block:0\.00005\); remove"
     with pytest.raises(UserError, match=wanted):
         build(recipe(tmp_path, "base", images_per_class=4), tmp_path / "out", settings=other)
 

@@ -71,6 +71,11 @@ WARNED = [
         "@:1:10: classes: one class, cat; a classifier needs two or more",
     ),
     (
+        BASE + "sampling: {guidance_interval: [0.1, 1], num_inference_steps: {integers: [4, 9]}}\n",
+        "@:5:31: sampling.guidance_interval: [0.1, 1] guides all of 9 steps, as without it; remove "
+        "it, or raise its start",
+    ),
+    (
         BASE + "sampling: {guidance_scale: 0}\n",
         "@:5:28: sampling.guidance_scale: is 0; 0 is no guidance, as 1 is",
     ),

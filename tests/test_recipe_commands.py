@@ -147,6 +147,20 @@ def test_new(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(check, str(tmp_path / "birds"))
 
 
+def test_plan_shows_the_guided_part_of_the_steps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limited = "sampling: {guidance_interval: [0.2, 1]}\n"
+    run(plan_command, str(write(tmp_path, one=BASE + limited, two=BASE)), "--rows", "0")
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "config guidance interval steps scheduler size" in lines
+    assert [line for line in lines if "DPMSolver" in line][:2] == [
+        f"{name} 7.5 {interval} 50 DPMSolverMultistepScheduler 64 x 64"
+        for name, interval in (("one", "[0.2, 1]"), ("two", "all steps"))
+    ]
+    assert lines.count("guidance_interval [0.2, 1]") == 1
+
+
 def test_cost_counts_calls(tmp_path: Path) -> None:
     folder = write(
         tmp_path, r=BASE.replace("embedded", "org/x") + "sampling: {guidance_scale: 1}\n"

@@ -23,10 +23,9 @@ from factory.common.errors import UserError
 from factory.inspection.regenerate import batch_of
 from factory.inspection.replay import replay
 from factory.inspection.verify import Sample, verify_set
-from factory.models.inference import InferenceSettings
 from factory.planner.plan import ImageSpec
 from factory.shards.parquet import read_rows
-from factory.shards.settings import BuildSettings, FixedSettings
+from factory.shards.settings import BuildSettings
 
 
 class Neighbourly(FakeRenderer):
@@ -184,7 +183,7 @@ def test_failed_images_that_are_listed_are_no_fault(moody: Path) -> None:
 
 @pytest.fixture(scope="module")
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build a dataset with a tiny real pipeline: random guidance, different steps, an interval."""
+    """Build a dataset with a tiny real pipeline: random guidance, different steps."""
     folder = tmp_path_factory.mktemp("real")
     model = tiny_models.save_stable_diffusion(folder / "sd")
     tiny = recipe(
@@ -194,7 +193,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sampling={"guidance_scale": {"uniform": [1, 5]}, "num_inference_steps": [2, 3]},
         output={"size": 16},
     )
-    settings = BuildSettings(batch_size=4, shard_size=8, guidance_interval="0,0.5")
+    settings = BuildSettings(batch_size=4, shard_size=8)
     build(tiny, folder / "out", settings=settings, show_progress=False)
     return folder / "out"
 
@@ -226,16 +225,6 @@ def test_the_command_rebuilds_a_sample(generated: Path, capsys: pytest.CaptureFi
     how = ["--rebuild", "50%", "--quiet", "--allow-local-model"]
     assert run(verify_command, str(generated), *how) == 0
     assert "2 shards, 15 rows" in capsys.readouterr().out
-
-
-def test_images_are_regenerated_with_the_recorded_interval(
-    generated: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    where: dict[str, Any] = {"config": "tiny", "index": 9, "allow_local_model": True}
-    assert replay(generated, **where).regenerated.same_bytes
-    other = property(lambda settings: InferenceSettings(settings.dtype))
-    monkeypatch.setattr(FixedSettings, "inference", other)
-    assert not replay(generated, **where).regenerated.same_bytes
 
 
 @pytest.mark.parametrize("part", ["5", "0%", "101%", "x%"])

@@ -13,7 +13,8 @@ from eval.report_page.score_command import score_command
 from eval.report_page.train_command import stretches_of, train_command
 from factory.common.redaction import one_line, redacted
 
-# Settings of a dataset that are options of `build`.
+# Settings of a dataset that are options of `build`. The guidance interval is one of datasets that
+# were started before it was a key of recipes.
 _SETTINGS = (
     *("batch_size", "shard_size", "dtype", "threads", "device", "attempts"),
     *("guidance_interval", "cache", "quantize", "compile", "vae_slicing"),

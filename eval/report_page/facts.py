@@ -12,7 +12,7 @@ from eval.report_page.commands import commands, has_stretches, lacks_overrides
 from eval.report_page.dataset import Dataset
 from eval.report_page.generation import Generation, read_generation
 from eval.report_page.runs import Run, Runs
-from eval.sampling import quantity_text
+from eval.sampling import interval_text, quantity_text
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _config(dataset: Dataset, name: str) -> ConfigFacts:
         failed=len(entry.failed),
         again=sum(isinstance(one, int) and one > 0 for one in attempts),
         model=text.name(entry.model or ""),
-        guidance=_quantity(sampling, "guidance_scale"),
+        guidance=_quantity(sampling, "guidance_scale", interval_text(sampling)),
         steps=_quantity(sampling, "num_inference_steps"),
         scheduler=text.name(sampling.get("scheduler", "") or ""),
         size=f"{size[0]} \N{MULTIPLICATION SIGN} {size[1]}" if all(size) else "",
@@ -105,9 +105,9 @@ def _config(dataset: Dataset, name: str) -> ConfigFacts:
     )
 
 
-def _quantity(sampling: Mapping[str, Any], key: str) -> str:
+def _quantity(sampling: Mapping[str, Any], key: str, limit: str = "") -> str:
     found = sampling.get(key)
-    return "" if found is None else text.name(quantity_text(found))
+    return "" if found is None else text.name(quantity_text(found) + limit)
 
 
 def _training(runs: Runs, order: Sequence[str]) -> list[TrainingCost]:

@@ -19,6 +19,7 @@ from factory.common.text import cut
 _SETTINGS: dict[Setting, tuple[tuple[str, ...], ...]] = {
     "prompt": (("classes",), ("prompt",), ("negative_prompt",), ("variables",)),
     "guidance_scale": (("sampling", "guidance_scale"),),
+    "guidance_interval": (("sampling", "guidance_interval"),),
     "num_inference_steps": (("sampling", "num_inference_steps"),),
     "model": (("model",),),
     "noise": (("sampling", "noise"), ("sampling", "images_per_noise")),
@@ -65,8 +66,12 @@ class RowSettings(Frozen):
     device: str | None
 
     def guidance(self) -> str:
-        """Return the guidance as text: `7.5`, `1 to 5`."""
-        return ", ".join(_quantity(one) for one in self.settings["guidance_scale"])
+        """Return the guidance as text: `7.5`, `1 to 5`, `1 to 5 (interval [0.2, 1])`."""
+        scales = ", ".join(_quantity(one) for one in self.settings["guidance_scale"])
+        # Results of older versions have none.
+        listed = [json.loads(one)[0] for one in self.settings.get("guidance_interval", ())]
+        intervals = ", ".join(json.dumps(one) if one else "all steps" for one in listed)
+        return f"{scales} (interval {intervals})" if any(listed) else scales
 
     def steps(self) -> str:
         """Return the denoising steps as text."""

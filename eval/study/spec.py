@@ -23,7 +23,14 @@ from factory.common.untrusted_files import read_yaml
 
 ScoringName = Literal["test-batch", "dropout", "best-on-test", "as-code"]
 Setting = Literal[
-    "prompt", "guidance_scale", "num_inference_steps", "model", "noise", "output", "images"
+    "prompt",
+    "guidance_scale",
+    "guidance_interval",
+    "num_inference_steps",
+    "model",
+    "noise",
+    "output",
+    "images",
 ]
 """Groups of recipe keys in which two rows can differ; see `eval.study.settings`."""
 Count = Annotated[int, Field(ge=1)]

@@ -58,7 +58,7 @@ def _kind(job: Job) -> tuple[Any, ...]:
 
 def _measure(job: Job, state: State, renderers: Renderers) -> Tried:
     renderer = renderers.get(job.recipe, state.settings.inference)
-    planned, steps = plan(job.recipe), _steps(state)
+    planned, steps = plan(job.recipe), _steps(job, state)
 
     def rows(size: int) -> list[ImageSpec]:
         return [
@@ -83,9 +83,10 @@ def _measure(job: Job, state: State, renderers: Renderers) -> Tried:
     return tried
 
 
-def _steps(state: State) -> int:
+def _steps(job: Job, state: State) -> int:
     """Return the fewest steps of which at least one is guided."""
-    interval = state.settings.inference.guidance_interval
+    own = job.recipe.sampling.guidance_interval
+    interval = own or state.settings.inference.guidance_interval
     steps = _STEPS
     while interval is not None and not interval.steps(steps):
         steps += 1

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from factory.builder.auto_batch import batch_size_of
 from factory.builder.costs import Costs
+from factory.builder.interval_option import with_interval
 from factory.builder.jobs import Job, adopt_counts, make_jobs, require_same_as_begun
 from factory.builder.markers import Markers, remove_empty_folders
 from factory.builder.prepare import judge, look_at, prepare
@@ -104,6 +105,7 @@ def build(
             stack.callback(costs.write, place, ranks.device)
             start, generation = _prepare(place, jobs, ranks, wanted, how, renderers)
             manifest = generation.written
+            jobs = with_interval(jobs, manifest.settings, wanted)
             require_same_as_begun(jobs, manifest)
             if plan_hash(manifest, start.present) != start.plan:
                 raise has_changed(place, "while its processes started")

@@ -17,6 +17,7 @@ from factory.builder.compatible import (
     require_whole_batches,
 )
 from factory.builder.grow import add_columns
+from factory.builder.interval_option import with_interval
 from factory.builder.jobs import Job, adopt_counts
 from factory.builder.markers import list_markers
 from factory.builder.start import Start
@@ -95,6 +96,7 @@ def judge(look: Look, jobs: Sequence[Job], *, wanted: BuildSettings, device: str
     old = begun(look, {one.config for one in list_markers(out)} - own)
     counted = adopt_counts(jobs, old)
     settings = fix(wanted, recorded=old.settings if old else None, device=device, out=str(out))
+    counted = with_interval(counted, settings, wanted)
     if old is not None:
         require_same_recipes(out, old, counted)
     require_whole_batches(counted, settings)

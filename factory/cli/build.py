@@ -57,6 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="dataset directory or fsspec URL (s3://...): a new one, or one to resume",
     )
     add_recipe_changes(parser)
+    option(
+        parser,
+        "--guidance-interval START,STOP",
+        "set sampling.guidance_interval of all recipes: guide images in a part of the steps only, "
+        "e.g. 0.2,1: not in the first fifth, which then takes half of the computation",
+    )
     group = parser.add_argument_group("build settings", "fixed at the first start of a build")
     shown = "32; auto: the smallest that is nearly as fast as any, measured before the first image"
     add_batch_size(group, shown, number=_number_or_auto)
@@ -74,12 +80,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--attempts N",
         "maximum attempts per image when the result is black, uniform or NaN (default 4)",
         positive,
-    )
-    option(
-        group,
-        "--guidance-interval START,STOP",
-        "guide images in a part of the steps only, e.g. 0,0.6: the first 60 %%; the other steps "
-        "take half of the computation (default: all steps)",
     )
     option(
         group,

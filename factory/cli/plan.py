@@ -158,13 +158,14 @@ def _write_sets(recipes: Sequence[ResolvedRecipe]) -> None:
 
 def _write_sampling(recipes: Sequence[ResolvedRecipe]) -> None:
     """Write the sampling settings as a table, one row per config."""
-    keys = ("guidance", "steps", "scheduler", "size")
-    rows = []
-    for recipe in recipes:
-        texts = sampling_texts(recipe, sampling_summary(recipe))
-        cells = (shorten(texts[key], _WIDEST, placeholder=" …") for key in keys)
-        rows.append((recipe.name, *cells))
-    write(table(rows, header=("config", *keys), align="lrrlr"))
+    texts = {one.name: sampling_texts(one, sampling_summary(one)) for one in recipes}
+    limited = ["interval"] if any("interval" in own for own in texts.values()) else []
+    keys = ("guidance", *limited, "steps", "scheduler", "size")
+    rows = [
+        (name, *(shorten(own.get(key, "all steps"), _WIDEST, placeholder=" …") for key in keys))
+        for name, own in texts.items()
+    ]
+    write(table(rows, header=("config", *keys), align=f"lr{'r' * len(limited)}rlr"))
 
 
 def _total(recipes: Sequence[ResolvedRecipe]) -> str:
@@ -201,6 +202,8 @@ def _write_quantities(recipe: ResolvedRecipe, *, beside: Collection[str]) -> Non
     sampling = recipe.sampling
     scales = [row.guidance_scale for row in sample]
     rows.append(("guidance_scale", sampling.guidance_scale.describe(), measured(scales)))
+    if sampling.guidance_interval:
+        rows.append(("guidance_interval", str(sampling.guidance_interval.numbers), ""))
     steps = [row.num_inference_steps for row in sample]
     rows.append(("num_inference_steps", sampling.num_inference_steps.describe(), measured(steps)))
     texts = sampling_texts(recipe, sampling_summary(recipe))

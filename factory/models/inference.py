@@ -6,6 +6,7 @@ They trade exactness for speed or memory. A dataset keeps those of its first bui
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 from math import floor
 from typing import ClassVar
@@ -42,6 +43,21 @@ class GuidanceInterval:
                 "0 <= START < STOP <= 1, such as 0,0.6"
             )
         return cls(start, stop)
+
+    @classmethod
+    def of(cls, start: float, stop: float) -> "GuidanceInterval":
+        """Return the interval of two numbers of a recipe, as they are written in decimal.
+
+        Raises:
+            UserError: They are not as `parse` wants them.
+        """
+        return cls.parse(",".join(format(Decimal(str(number)), "f") for number in (start, stop)))
+
+    @property
+    def numbers(self) -> list[float]:
+        """Both fractions as a recipe has them: `[0.2, 1]`."""
+        ends = (self.start, self.stop)
+        return [int(one) if one.denominator == 1 else float(one) for one in ends]
 
     def steps(self, count: int) -> range:
         """Return the guided ones of `count` steps, from 0; counted like diffusers' guiders."""
@@ -141,7 +157,8 @@ class InferenceSettings:
 
     Attributes:
         dtype: `float32`, `bfloat16` or `float16`.
-        guidance_interval: Guided part of the steps.
+        guidance_interval: Guided part of the steps, of datasets that record it as a setting; others
+            have it in their recipes.
         cache: Reuse of results between steps.
         quantize: Kind of the network's weights, a key of `QUANTIZE_WITH`.
         compile: What torch.compile translates: the network's repeated `blocks`, or the `network`.

@@ -1,13 +1,14 @@
 """Estimate the cost of a config: network calls, and time if a speed is known.
 
-An image takes one call per step, or two if guidance is above 1 (the network also runs without the
-prompt). Seconds per call are published or measured for a model family on a device. Without such a
-figure, no time is estimated.
+An image takes one call per step, or two where it is guided: with a guidance scale above 1 the
+network also runs without the prompt. Seconds per call are published or measured for a model family
+on a device. Without such a figure, no time is estimated.
 """
 
 from dataclasses import dataclass
 
 from factory.common.text import plural
+from factory.models.inference import GuidanceInterval
 from factory.models.presets import ModelPreset, find_preset
 from factory.planner.plan import plan
 from factory.recipe.resolved import ResolvedRecipe
@@ -93,7 +94,10 @@ def estimate(recipe: ResolvedRecipe) -> Cost:
         return Cost(0, 0, None)
     rows = plan(recipe).rows(0, min(_SAMPLE, recipe.num_images))
     preset = find_preset(recipe.model.id)
-    calls = sum(_calls(preset, row.num_inference_steps, row.guidance_scale) for row in rows)
+    interval = recipe.sampling.guidance_interval
+    calls = sum(
+        _calls(preset, row.num_inference_steps, row.guidance_scale, interval) for row in rows
+    )
     total = round(calls * recipe.num_images / len(rows))
     speed = speed_of(recipe.model.id)
     scale = _scale(speed, recipe.model.height, recipe.model.width)
@@ -109,10 +113,16 @@ def seconds_per_image(preset: ModelPreset) -> float | None:
     return calls * speed.seconds_per_call * _scale(speed, preset.size, preset.size)
 
 
-def _calls(preset: ModelPreset | None, steps: int, guidance_scale: float) -> int:
+def _calls(
+    preset: ModelPreset | None,
+    steps: int,
+    guidance_scale: float,
+    interval: GuidanceInterval | None = None,
+) -> int:
     # Without a negative prompt there is no unconditional half: guidance is an input, or none.
-    halves = 2 if preset is None or preset.negative_prompt else 1
-    return steps * (halves if guidance_scale > 1 else 1)
+    has_halves = preset is None or preset.negative_prompt
+    guided = steps if interval is None else len(interval.steps(steps))
+    return steps + (guided if has_halves and guidance_scale > 1 else 0)
 
 
 def _scale(speed: Speed | None, height: int | None, width: int | None) -> float:

@@ -36,10 +36,10 @@ def sampling_summary(
         pipeline: Settings of a loaded pipeline; default: those in the model's files.
 
     Returns:
-        `guidance_scale` and `num_inference_steps` as in the recipe. `variant` only for weights of
-        another variant, such as `fp16`. `scheduler`, `height` and `width` are null if the model
-        decides and is not available; `output.resample` and `output.antialias` are null without a
-        resize.
+        `guidance_scale` and `num_inference_steps` as in the recipe. `guidance_interval` only if the
+        recipe has one, `variant` only for weights of another variant, such as `fp16`. `scheduler`,
+        `height` and `width` are null if the model decides and is not available; `output.resample`
+        and `output.antialias` are null without a resize.
     """
     model = recipe.model
     own = pipeline or settings_on_disk(model)
@@ -73,12 +73,16 @@ def _output(output: Output, height: int | None, width: int | None) -> dict[str, 
 
 
 def sampling_texts(recipe: ResolvedRecipe, summary: Mapping[str, Any]) -> dict[str, str]:
-    """Return a readable summary as short texts by key; sizes are width x height."""
-    every = summary["images_per_noise"]
+    """Return a readable summary as short texts by key; sizes are width x height.
+
+    `interval` is there only if the recipe has one.
+    """
+    every, interval = summary["images_per_noise"], summary.get("guidance_interval")
     return {
         "model": _model_text(summary),
         "revision": summary["revision"] or "not pinned",
         "guidance": _quantity_text(recipe, "guidance_scale"),
+        **({"interval": str(interval)} if interval else {}),
         "steps": _quantity_text(recipe, "num_inference_steps"),
         "scheduler": _scheduler_text(summary),
         "size": _pixels(summary["height"], summary["width"]) or "the model's own",

@@ -17,7 +17,7 @@ from factory.recipe.resolved import ResolvedRecipe
 from factory.recipe.schema import Output
 from factory.recipe.variable_columns import fields_of
 
-_MOST_STEPS = 10_000
+MOST_STEPS = 10_000
 _MOST_COLUMNS = 500
 _LONGEST_LABEL = 200
 _MOST_GUIDANCE = 1e6
@@ -191,7 +191,7 @@ def _sampling_fault(node: Node, key: str, quantity: Distribution | PerClass) -> 
     low, high = quantity.bounds()
     if whole and low < 1:
         return f"can be {low:g}; the minimum is 1"
-    most = _MOST_STEPS if whole else _MOST_GUIDANCE
+    most = MOST_STEPS if whole else _MOST_GUIDANCE
     if high > most and math.isfinite(high):
         return f"can be {high:g}; the maximum is {most:g}"
     return None

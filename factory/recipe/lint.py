@@ -161,6 +161,17 @@ def _low_guidance(recipe: ResolvedRecipe) -> Iterator[Fault]:
         )
 
 
+def _whole_interval(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    interval = recipe.sampling.guidance_interval
+    steps = int(recipe.sampling.num_inference_steps.bounds()[1])
+    if interval is not None and interval.steps(steps) == range(steps):
+        yield recipe.fault(
+            f"{interval.numbers} guides all of {steps} steps, as without it; remove it, or raise "
+            "its start",
+            *("sampling", "guidance_interval"),
+        )
+
+
 def _uneven_cycles(recipe: ResolvedRecipe) -> Iterator[Fault]:
     cycles = {name: v for name, v in recipe.variables.items() if isinstance(v, Cycle)}
     names = list(cycles)
@@ -227,6 +238,7 @@ _CHECKS = (
     _unpinned_model,
     _unknown_twin,
     _low_guidance,
+    _whole_interval,
     _uneven_cycles,
     caption_warnings,
     wrong_articles,

@@ -4,12 +4,15 @@ Local models are checked by their configuration files, named ones by their prese
 checked when they are loaded.
 """
 
+from collections.abc import Iterable
+
 from factory.common.errors import UserError
 from factory.distributions.base import Distribution
 from factory.distributions.variables import PerClass
+from factory.models.inference import GuidanceInterval
 from factory.models.presets import find_preset
 from factory.models.scheduler_families import scheduler_names, scheduler_problem
-from factory.recipe.checks import Checked
+from factory.recipe.checks import MOST_STEPS, Checked
 from factory.recipe.faults import nearest
 from factory.recipe.model_files import (
     PipelineSettings,
@@ -94,6 +97,57 @@ def require_used_guidance(recipe: ResolvedRecipe, pipeline: PipelineSettings | N
     problem = _guidance_problem(recipe.sampling.guidance_scale)
     if pipeline is not None and pipeline.reads_guidance is False and problem:
         raise UserError([recipe.fault(problem, "sampling", "guidance_scale")])
+
+
+def check_guidance_interval(checked: Checked, recipe: ResolvedRecipe) -> None:
+    """Check that the guided part of the steps has an effect; other models: `require_able`."""
+    interval = recipe.sampling.guidance_interval
+    if interval is None or {"sampling", "sampling.guidance_scale"} & checked.refused:
+        return
+    preset = find_preset(recipe.model.id)
+    is_input = preset is not None and preset.guided and not preset.negative_prompt
+    problem = interval_problem(recipe, interval, is_input=is_input)
+    if problem:
+        checked.add(problem, "sampling", "guidance_interval")
+
+
+def interval_problem(
+    recipe: ResolvedRecipe, interval: GuidanceInterval, *, is_input: bool
+) -> str | None:
+    """Return why a recipe's images cannot be guided in a part of their steps, or None.
+
+    Args:
+        recipe: Has guidance and steps.
+        interval: The guided part.
+        is_input: Whether the model reads the guidance scale as an input.
+    """
+    if recipe.sampling.guidance_scale.bounds()[1] <= 1:
+        return (
+            f"{interval.numbers} has no effect without a guidance scale above 1; remove the "
+            "interval (--set sampling.guidance_interval=null), or raise the scale"
+        )
+    if is_input:
+        return (
+            f"{recipe.model.id} is guided through an input of its network, without a second half "
+            "of the batch; remove the interval (--set sampling.guidance_interval=null)"
+        )
+    unguided = (steps for steps in _step_counts(recipe) if not interval.steps(steps))
+    steps = next(unguided, None)
+    if steps is None:
+        return None
+    return (
+        f"no step of {steps} is in {interval.numbers}, so that guidance would have no effect; use "
+        "more steps or a longer interval"
+    )
+
+
+def _step_counts(recipe: ResolvedRecipe) -> Iterable[int]:
+    """Return the numbers of steps that images can have; none if the recipe's are not valid."""
+    quantity = recipe.sampling.num_inference_steps
+    for part in quantity.parts() if isinstance(quantity, PerClass) else [quantity]:
+        if part.type() == "int64":
+            low, high = part.bounds()
+            yield from map(int, part.values() or range(int(low), min(int(high), MOST_STEPS) + 1))
 
 
 def _guidance_problem(quantity: Distribution | PerClass) -> str | None:

@@ -19,6 +19,7 @@ from factory.common.frozen import Frozen
 from factory.common.yaml_nodes import Key, Node
 from factory.distributions.base import ValueType
 from factory.distributions.variables import Variable, joint_type
+from factory.models.inference import GuidanceInterval
 from factory.recipe.row_ranges import RowRanges, count_per_class, write_ranges
 from factory.recipe.schema import ClassEntry, Model, Output, Sampling, WeightedText
 from factory.recipe.variable_columns import Column, own_columns
@@ -33,6 +34,7 @@ PLAN_VERSION = 1
 _LATER_KEYS: tuple[tuple[str, str, Any], ...] = (
     ("", "same_images_as", None),
     ("sampling", "images_per_noise", 1),
+    ("sampling", "guidance_interval", None),
     ("model", "adapters", []),
     ("output", "lanczos_version", None),
 )
@@ -171,6 +173,16 @@ class ResolvedRecipe(Frozen):
         """
         return recipe_to_yaml(self)
 
+    def with_guidance_interval(self, interval: GuidanceInterval) -> ResolvedRecipe:
+        """Return this recipe, and its members, with a guided part of the steps."""
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        fields["sampling"] = self.sampling.model_copy(update={"guidance_interval": interval})
+        fields["members"] = tuple(one.with_guidance_interval(interval) for one in self.members)
+        # Not a copy, which would keep the fingerprint.
+        found = ResolvedRecipe.model_construct(**fields)
+        found._node, found._dropped = self._node, self._dropped
+        return found
+
     def without_file(self) -> ResolvedRecipe:
         """Return this recipe for messages that name the config instead of its file."""
         found = self.model_copy()
@@ -225,6 +237,18 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+class _Line(list[Any]):
+    """A list that is written in one line."""
+
+
+_Dumper.add_representer(
+    _Line,
+    lambda dumper, values: dumper.represent_sequence(
+        "tag:yaml.org,2002:seq", values, flow_style=True
+    ),
+)
+
+
 def recipe_to_yaml(recipe: ResolvedRecipe) -> str:
     """Return the text of a file that resolves to `recipe` again."""
     return dump_yaml(plain_recipe(recipe))
@@ -256,7 +280,7 @@ def plain_recipe(recipe: ResolvedRecipe) -> dict[str, Any]:
     kept["negative_prompt"] = recipe.negative_prompt
     if recipe.variables:
         kept["variables"] = {name: _plain(one) for name, one in recipe.variables.items()}
-    kept["sampling"] = _plain(recipe.sampling)
+    kept["sampling"] = _sampling(recipe.sampling)
     kept["model"] = _model(recipe.model)
     kept["output"] = _output(recipe.output)
     if recipe.same_images_as:
@@ -277,6 +301,13 @@ def _prompt(prompt: tuple[WeightedText, ...]) -> Any:
     if len(prompt) == 1 and prompt[0].weight == 1:
         return prompt[0].text
     return [{"text": one.text, "weight": one.weight} for one in prompt]
+
+
+def _sampling(sampling: Sampling) -> dict[str, Any]:
+    written: dict[str, Any] = _plain(sampling)
+    if sampling.guidance_interval:
+        written["guidance_interval"] = _Line(sampling.guidance_interval.numbers)
+    return written
 
 
 def _model(model: Model) -> dict[str, Any]:

@@ -4,15 +4,26 @@ A file merged with its parents is validated as `RecipeFile`; `factory.recipe.val
 a `factory.recipe.resolved.ResolvedRecipe`.
 """
 
+import json
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    field_validator,
+)
 
+from factory.common.errors import UserError
 from factory.common.frozen import Frozen
+from factory.common.text import cut
 from factory.distributions.base import Number, Weight
 from factory.distributions.discrete import Constant
 from factory.distributions.scalar import AnyDistribution
 from factory.distributions.variables import Quantity, Variable
+from factory.models.inference import GuidanceInterval
 from factory.recipe.row_ranges import RowRanges
 
 Text = Annotated[str, Field(strict=True)]
@@ -57,6 +68,32 @@ class ClassEntry(Frozen):
         return dict(self.__pydantic_extra__ or {})
 
 
+def _interval(given: Any) -> GuidanceInterval | None:
+    """Read [START, STOP], or the text `START,STOP`, as for the option of `build`."""
+    if given is None or isinstance(given, GuidanceInterval):
+        return given
+    listed = given if isinstance(given, list | tuple) else []
+    try:
+        if isinstance(given, str):
+            return GuidanceInterval.parse(given)
+        # Compared first: text of a huge number would take long.
+        if len(listed) == 2 and all(type(one) in (int, float) and 0 <= one <= 1 for one in listed):
+            return GuidanceInterval.of(*listed)
+    except UserError:
+        pass
+    raise ValueError(
+        "expected [START, STOP], fractions of the steps with 0 <= START < STOP <= 1 and at most 9 "
+        f"decimals, such as [0.2, 1]; found {cut(json.dumps(given, default=str), 60)}"
+    )
+
+
+def _interval_numbers(interval: GuidanceInterval | None) -> list[float] | None:
+    return interval.numbers if interval else None
+
+
+_Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
 class Sampling(Frozen):
     """Sampling parameters of each image."""
 
@@ -68,6 +105,15 @@ class Sampling(Frozen):
     num_inference_steps: Quantity = Field(
         default=Constant(50),
         description="Number of denoising steps, integers; auto is the model's own.",
+    )
+    guidance_interval: Annotated[
+        GuidanceInterval | None,
+        PlainValidator(_interval, json_schema_input_type=tuple[_Fraction, _Fraction] | None),
+        PlainSerializer(_interval_numbers, return_type=Any),
+    ] = Field(
+        default=None,
+        description="Guided part of the steps, two fractions: [0.2, 1] leaves the first fifth of "
+        "the steps without guidance; default: all steps.",
     )
     seed: Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)] = Field(
         default=0, description="Base seed of all random values."

@@ -20,7 +20,13 @@ from factory.recipe.checks import (
     check_variables,
 )
 from factory.recipe.faults import faults_of
-from factory.recipe.model_checks import check_guidance, check_model, check_scheduler, check_sizes
+from factory.recipe.model_checks import (
+    check_guidance,
+    check_guidance_interval,
+    check_model,
+    check_scheduler,
+    check_sizes,
+)
 from factory.recipe.pinning import (
     pinned_model,
     pinned_output,
@@ -123,6 +129,7 @@ def assemble(
     else:
         # Not for stored recipes: older versions wrote values that are now rejected.
         check_guidance(checked, recipe)
+        check_guidance_interval(checked, recipe)
         check_scheduler(checked, recipe)
         check_sizes(checked, recipe)
         check_output(checked, file.output)

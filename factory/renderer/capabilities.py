@@ -9,7 +9,7 @@ from typing import Any
 
 from factory.common.errors import Fault, UserError, first_line
 from factory.models.inference import Cache, GuidanceInterval, InferenceSettings
-from factory.recipe.model_checks import LEAST_SIZE_STEP, size_problem
+from factory.recipe.model_checks import LEAST_SIZE_STEP, interval_problem, size_problem
 from factory.recipe.resolved import ResolvedRecipe
 from factory.renderer.caches import takes_cache
 from factory.renderer.guidance import network_of, takes_guidance_as_input
@@ -28,8 +28,8 @@ def require_able(pipeline: Any, recipe: ResolvedRecipe, inference: InferenceSett
     """
     faults = [*_negative_faults(pipeline, recipe), *_guidance_faults(pipeline, recipe)]
     faults += [*_size_faults(pipeline, recipe), *step_faults(pipeline, recipe)]
-    if inference.guidance_interval:
-        faults += _interval_faults(pipeline, recipe, inference.guidance_interval)
+    if interval := recipe.sampling.guidance_interval or inference.guidance_interval:
+        faults += _interval_faults(pipeline, recipe, interval)
     if inference.cache:
         faults += _cache_faults(pipeline, recipe, inference.cache)
     if faults:
@@ -75,26 +75,8 @@ def _guidance_faults(pipeline: Any, recipe: ResolvedRecipe) -> list[Fault]:
 def _interval_faults(
     pipeline: Any, recipe: ResolvedRecipe, interval: GuidanceInterval
 ) -> list[Fault]:
-    if recipe.sampling.guidance_scale.bounds()[1] <= 1:
-        message = (
-            f"--guidance-interval {interval} has no effect without a guidance scale above 1; "
-            "remove the option, or raise the scale"
-        )
-        return [recipe.fault(message, "sampling", "guidance_scale")]
-    if takes_guidance_as_input(pipeline):
-        message = (
-            f"{recipe.model.id} is guided through an input of its network, without a second half "
-            "of the batch; remove --guidance-interval"
-        )
-        return [recipe.fault(message, "sampling", "guidance_scale")]
-    steps = _fewest_steps(recipe)
-    if interval.steps(steps):
-        return []
-    message = (
-        f"no step of {steps} is in --guidance-interval {interval}, so that guidance would have no "
-        "effect; use more steps or a longer interval"
-    )
-    return [recipe.fault(message, "sampling", "num_inference_steps")]
+    problem = interval_problem(recipe, interval, is_input=takes_guidance_as_input(pipeline))
+    return [recipe.fault(problem, "sampling", "guidance_interval")] if problem else []
 
 
 def _cache_faults(pipeline: Any, recipe: ResolvedRecipe, cache: Cache) -> list[Fault]:
@@ -105,7 +87,7 @@ def _cache_faults(pipeline: Any, recipe: ResolvedRecipe, cache: Cache) -> list[F
             "option"
         )
         return [recipe.fault(message, "model", "id")]
-    steps = _fewest_steps(recipe)
+    steps = int(recipe.sampling.num_inference_steps.bounds()[0])
     if cache.kind == "first-block" or steps > cache.WARM_UP:
         return []
     message = (
@@ -113,10 +95,6 @@ def _cache_faults(pipeline: Any, recipe: ResolvedRecipe, cache: Cache) -> list[F
         f"effect on images of {steps}; use more steps, or remove the option"
     )
     return [recipe.fault(message, "sampling", "num_inference_steps")]
-
-
-def _fewest_steps(recipe: ResolvedRecipe) -> int:
-    return int(recipe.sampling.num_inference_steps.bounds()[0])
 
 
 def _size_faults(pipeline: Any, recipe: ResolvedRecipe) -> list[Fault]:

@@ -69,7 +69,7 @@ class DiffusersRenderer:
         self._pipeline = pipeline
         self._recipe = recipe
         require_able(pipeline, recipe, inference)
-        self._interval = inference.guidance_interval
+        self._interval = recipe.sampling.guidance_interval or inference.guidance_interval
         self._cache = inference.cache
         self._prompts = PromptEncoder(pipeline)
         self._guidance_is_input = takes_guidance_as_input(pipeline)

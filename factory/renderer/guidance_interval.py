@@ -93,8 +93,8 @@ def _prompted(name: str, value: Any, size: int, pipeline: str) -> Any:
 
 def _no_halves(pipeline: str, reason: str) -> UserError:
     return UserError(
-        f"{pipeline} does not compute guidance as two halves of one batch ({reason}); remove "
-        "--guidance-interval, or choose another model"
+        f"{pipeline} does not compute guidance as two halves of one batch ({reason}); remove the "
+        "guidance interval, or choose another model"
     )
 
 

@@ -1,6 +1,6 @@
 """Build settings: how the rows of a plan become images.
 
-Most change only rounding; guidance interval, cache and quantization change what an image shows.
+Most change only rounding; cache and quantization change what an image shows.
 They are fixed at the first start of a build and recorded in the manifest. Later builds of the same
 directory use the recorded settings, so that all images are generated in the same way.
 """
@@ -41,7 +41,8 @@ class BuildSettings:
         threads: CPU threads per process; default 1, so that bytes do not depend on the launch.
         device: `cpu`, `cuda`, `mps`, `xpu` or `auto`.
         attempts: Maximum attempts per image when the result is black, uniform or not finite.
-        guidance_interval: `START,STOP`: the part of the steps in which images are guided.
+        guidance_interval: `START,STOP`: `sampling.guidance_interval` of all recipes; a setting only
+            of datasets that record it.
         cache: `first-block[:THRESHOLD]` or `taylorseer[:STEPS]`: reuse results between steps.
         quantize: `int8` or `nf4`: weights of the network.
         compile: `blocks` or `network`: what torch.compile translates.
@@ -65,10 +66,23 @@ class BuildSettings:
     offload: str | None = None
     measured_batch_size: int | None = None
 
+    @property
+    def interval(self) -> GuidanceInterval | None:
+        """The guided part of the steps.
+
+        Raises:
+            UserError: `guidance_interval` cannot be read.
+        """
+        return GuidanceInterval.parse(self.guidance_interval) if self.guidance_interval else None
+
 
 @dataclass(frozen=True)
 class FixedSettings:
-    """Settings of a dataset; recorded in its manifest."""
+    """Settings of a dataset; recorded in its manifest.
+
+    Attributes:
+        guidance_interval: Only of datasets that were started before it was a key of recipes.
+    """
 
     batch_size: int
     shard_size: int
@@ -113,6 +127,9 @@ def fix(
     """
     _require_valid(wanted)
     wanted = _canonical(wanted)
+    if recorded is None or recorded.guidance_interval is None:
+        # It sets a key of the recipes (`factory.builder.interval_option`).
+        wanted = replace(wanted, guidance_interval=None)
     if recorded is not None:
         _require_same(wanted, recorded, device=device, out=out)
     for other in ("cache", "offload"):
@@ -131,7 +148,6 @@ def fix(
         threads=wanted.threads or 1,
         device=device,
         attempts=wanted.attempts or _ATTEMPTS,
-        guidance_interval=wanted.guidance_interval,
         cache=wanted.cache,
         quantize=wanted.quantize,
         compile=wanted.compile,
