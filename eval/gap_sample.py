@@ -81,7 +81,11 @@ def _sample(
     labels: LabelMap | None,
 ) -> Sample:
     match = match_real(
-        synthetic.opened.label_names, real, model=synthetic.opened.reference, labels=labels
+        synthetic.opened.label_names,
+        real,
+        model=synthetic.opened.reference,
+        labels=labels,
+        filtering="--real-filter",
     )
     references = references_of(match, real)
     known = sorted(set(references.tolist()))

@@ -58,6 +58,7 @@ def match_real(
     model: str,
     labels: LabelMap | None = None,
     remedy: str = WRITE_A_MAP,
+    filtering: str = "--filter",
 ) -> LabelMatch:
     """Match the classes of opened real images to a model's. No image is decoded.
 
@@ -76,6 +77,7 @@ def match_real(
             real=real.opened.reference,
             labels=labels,
             remedy=remedy,
+            filtering=filtering,
             column=real.opened.label_column,
         )
     except UnmatchedLabelsError as error:
@@ -92,6 +94,7 @@ def match_labels(
     real: str,
     labels: LabelMap | None = None,
     remedy: str = WRITE_A_MAP,
+    filtering: str = "--filter",
     column: str | None = None,
 ) -> LabelMatch:
     """Match each real class to a model output.
@@ -104,6 +107,7 @@ def match_labels(
         real: Name of the real dataset in messages.
         labels: Map applied to real labels first; labels not in it are matched as without a map.
         remedy: How to use a label map, for the message without one.
+        filtering: Name of the option or key that filters the real dataset, for the message.
         column: The real dataset's column of labels, for the message.
 
     Raises:
@@ -131,7 +135,7 @@ def match_labels(
             suggested_map(unknown, rest),
             given=labels,
             remedy=remedy,
-            otherwise=f"exclude those images with --filter{_expression(unknown, column)}",
+            otherwise=f"exclude those images with {filtering}{_expression(unknown, column)}",
         )
     return _join(
         model_names,
@@ -143,7 +147,7 @@ def match_labels(
 
 
 def _expression(unknown: Sequence[str], column: str | None) -> str:
-    """Return the value of --filter that excludes labels; none if it is long or hard to type."""
+    """Return the value of a filter that excludes labels; none if it is long or hard to type."""
     excluded = f"!= {unknown[0]!r}" if len(unknown) == 1 else f"not in {tuple(unknown)}"
     # A shell replaces some characters, and quotes end the text.
     is_plain = column and is_comparable(column) and not set("".join(unknown)) & set("'\"$`\\!")

@@ -139,9 +139,11 @@ def test_a_label_map_compares_renamed_and_merged_classes(
 ) -> None:
     names = ["Ameise", "bee", "Hummel"]
     real = write_set(tmp_path / "real", split="test", seed=1, names=names)
+    options = ["--real", str(real), "--model", str(place / "run"), "--out", str(tmp_path / "one")]
+    with pytest.raises(UserError, match='exclude those images with --real-filter "label not in'):
+        main(["gap", str(place / "near"), *options])
     path = tmp_path / "map.yaml"
     path.write_text("Ameise: ant\nHummel: cat\n")
-    options = ["--real", str(real), "--model", str(place / "run"), "--out", str(tmp_path / "one")]
     main(["gap", str(place / "near"), *options, "--labels", str(path)])
     found = json.loads((tmp_path / "one" / "gap.json").read_text())
     assert f"--model {place / 'run'} is read as --run {place / 'run'}" in capsys.readouterr().err

@@ -240,11 +240,22 @@ def test_labels_that_do_not_match_are_found_before_anything_is_built(
     toy, out = write_toy(tmp_path, renamed, models=["test_resnet"]), tmp_path / "out"
     with pytest.raises(
         UserError,
-        match=r"sets.digits has no class for 'digit 0'.*map them in sets.digits.real.labels",
+        match=r"sets.digits has no class for 'digit 0'.*map them in sets.digits.real.labels"
+        r".* with sets.digits.real.filter",
     ):
         main(["study", str(toy), str(out)])
     assert in_process == [] and not out.exists()
     text = yaml.safe_load(toy.read_text())
+    features["label"] = datasets.ClassLabel(names=["other", *names[1:]])
+    zeros = rows.cast(features).filter(lambda row: row["label"] == 0)
+    (tmp_path / "zeros").mkdir()
+    zeros.to_parquet(str(tmp_path / "zeros" / "train-00000-of-00001.parquet"))
+    training = {"dataset": str(tmp_path / "zeros"), "split": "train"}
+    digits = text["sets"]["digits"] | {"real": None, "reference": training}
+    spec = StudySpec.model_validate(text | {"sets": {"digits": digits}})
+    advice = r"class names, or exclude .* with sets.digits.reference.filter \"label != 'other'\""
+    with pytest.raises(UserError, match=advice):
+        check_labels(Plan(spec, resolve(spec), out))
     text["sets"]["digits"]["real"]["labels"] = {name: name.split()[1] for name in names}
     toy.write_text(yaml.safe_dump(text))
     spec = read_study(toy)

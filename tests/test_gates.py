@@ -389,7 +389,7 @@ def test_invalid_gate_input_is_reported(made: Path, tmp_path: Path) -> None:
         ([str(made)], "choose a gate"),
         (
             [str(tmp_path / "none"), "--near-duplicates"],
-            f"is not a dataset of `{command('build')}`",
+            f"directory not found; name a directory that `{command('build')}` wrote",
         ),
         ([str(made), "--clip-score", "./nowhere"], "--clip-score ./nowhere: cannot be loaded"),
         (

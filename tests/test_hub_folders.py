@@ -141,7 +141,7 @@ def test_faults_are_reported_before_images_are_fetched(
     said = [str(one) for one in read(either_hub, tmp_path, avif, loose, zipped)]
     assert "1 of 7 images is in an unsupported format (1 .avif; the first is" in said[0]
     assert "contact.jpg is not in a class folder" in said[1]
-    assert said[2].endswith("/zipped: contains 1 .zip and no images; unpack them")
+    assert said[2].endswith("/zipped: contains archives (1 .zip) and no images; unpack them")
     assert all(line.startswith(f"{ORG}/") for line in said)
     assert not [one for one in either_hub.log("resolve") if ".jpg" in one["path"]]
     skipped = read(either_hub, tmp_path, avif, "--skip")

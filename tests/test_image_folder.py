@@ -14,6 +14,8 @@ import pytest
 from PIL import Image
 
 from factory.common.errors import UserError
+from factory.data.dataset_builders import IMAGES, MODULES
+from factory.data.image_folder import TABLES
 from factory.data.open import open_dataset, open_rows
 from factory.data.row_counts import count_warnings, left_out_line
 
@@ -268,7 +270,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "archives only": (
         lambda one: write(one, "photos.zip", "README.md", "LICENSE"),
-        r"contains 1 \.zip and no images; unpack",
+        r"contains archives \(1 \.zip\) and no images; unpack",
     ),
     "recipes": (
         lambda one: write(one, "recommended.yaml", "schema.json", "README.md"),
@@ -619,3 +621,10 @@ def test_no_file_stays_open_after_a_folder_was_read(
         assert left_open(folder) == []
     finally:
         gc.enable()
+
+
+def test_the_files_of_rows_are_those_that_datasets_loads() -> None:
+    from datasets.packaged_modules import _EXTENSION_TO_MODULE
+
+    formats = {*MODULES} - {IMAGES, "text"}
+    assert {end for end, (name, _) in _EXTENSION_TO_MODULE.items() if name in formats} == TABLES

@@ -534,9 +534,9 @@ def test_settings_of_a_dataset_and_of_a_launch_are_judged_together() -> None:
     with pytest.raises(UserError, match=r"--compile cannot be used with --offload.*; remove --off"):
         fix(BuildSettings(offload="group"), recorded=recorded, **where)
     # Another launch has begun the dataset while this one measured.
-    measured = BuildSettings(batch_size="auto", measured_batch_size=8)
-    assert fix(measured, recorded=recorded, **where) == recorded
-    assert fix(measured, recorded=None, **where).batch_size == 8
+    wanted = BuildSettings(batch_size="auto")
+    assert fix(wanted, recorded=recorded, automatic=8, **where) == recorded
+    assert fix(wanted, recorded=None, automatic=8, **where).batch_size == 8
 
 
 def test_what_cannot_be_compiled_or_sliced_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -546,9 +546,14 @@ def test_what_cannot_be_compiled_or_sliced_is_refused(monkeypatch: pytest.Monkey
     with pytest.raises(UserError, match=r"SimpleNamespace has no decoder, .*; remove the option"):
         decode_one_by_one(pipeline)
     monkeypatch.setattr(shutil, "which", lambda _: None)
-    for system, compiler in (("linux", r"g\+\+"), ("darwin", r"clang\+\+"), ("win32", "cl")):
+    for system, compiler, how in (
+        ("linux", r"g\+\+", "Debian"),
+        ("darwin", r"clang\+\+", "xcode"),
+        ("win32", "cl", "Build Tools"),
+    ):
         monkeypatch.setattr(sys, "platform", system)
-        with pytest.raises(UserError, match=f"there is no {compiler} on the PATH; install one"):
+        message = rf"there is no {compiler} on the PATH; install one \({how}"
+        with pytest.raises(UserError, match=message):
             compile_network(pipeline, "network")
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(UserError, match=r"there is no no-such-compiler on the PATH; install one"):

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -131,6 +132,12 @@ def test_the_line_that_resumes_is_printed(
     line = f"train {options.dataset} --model test_resnet --out {options.out} --epochs 3"
     last = f"stopped by Ctrl-C (SIGINT); resume with: {command(line)}\n"
     assert capsys.readouterr().err.endswith(last)
+    # Only the first process of a launch prints it.
+    monkeypatch.setattr("train.cli.launched_as", lambda: (1, 2))
+    monkeypatch.setattr("train.cli.train", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(SystemExit, match="130"):
+        run_main(main)
+    assert capsys.readouterr().err.endswith("stopped by Ctrl-C (SIGINT)\n")
 
 
 def test_a_loss_that_is_not_finite_keeps_the_last_good_epoch(

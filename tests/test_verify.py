@@ -18,6 +18,7 @@ from pyarrow.parquet import ParquetFile
 
 from factory.builder.build import build
 from factory.cli import verify as command
+from factory.command_line.cli import main
 from factory.common import size_limits
 from factory.common.errors import UserError
 from factory.data.columns import arrow_schema
@@ -457,9 +458,29 @@ def test_invalid_input_to_verify_is_refused(out: Path, tmp_path: Path) -> None:
         verify_set(out, config="bass")
     with pytest.raises(UserError, match=r"is not a dataset directory \(no manifest\.json\)"):
         verify_set(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("card OUT", "gate OUT --near-duplicates", "gate OUT --marks MARKS", "push OUT a/b"),
+        *("replay OUT --config a --index 0", "report OUT", "status OUT", "tidy OUT"),
+        *("to-fiftyone OUT --out NEW", "verify OUT", "view OUT"),
+        "grow OUT --judge x --candidates 2 --keep 1",
+    ],
+)
+def test_every_command_refuses_a_directory_that_is_no_dataset(words: str, tmp_path: Path) -> None:
     (tmp_path / "digits").mkdir()
-    with pytest.raises(UserError, match=r"digts: directory not found; did you mean .*/digits\?$"):
-        verify_set(tmp_path / "digts")
+    (tmp_path / "marks.csv").write_text("recipe,index\nbase,0\n")
+    places = {"NEW": tmp_path / "new", "MARKS": tmp_path / "marks.csv"}
+    for name, message in (
+        ("digts", rf"digts: directory not found; did you mean {tmp_path}/digits\?$"),
+        ("none", r"none: directory not found; name a directory that `.*build` wrote$"),
+        ("digits", r"digits: is not a dataset directory \(no manifest\.json\); name a directory"),
+    ):
+        line = [str({**places, "OUT": tmp_path / name}.get(word, word)) for word in words.split()]
+        with pytest.raises(UserError, match=message):
+            main(line)
 
 
 def test_a_card_that_needs_much_memory_is_refused(out: Path) -> None:

@@ -34,6 +34,7 @@ from factory.builder.build import build
 from factory.card.plots import spreads
 from factory.cli.main import main as factory_main
 from factory.common.errors import UserError
+from factory.common.local_paths import STAGES
 from factory.data.marks import read_marks, write_marks
 from factory.data.open import open_dataset
 from factory.gates.duplicates import NearDuplicates, difference_hash
@@ -242,6 +243,7 @@ def test_marks_become_a_column(
     with pytest.raises(UserError, match=r"2 of 2 marks name no .*trickey.*did you mean tricky\?"):
         factory_main(["gate", str(copy), "--marks", str(tmp_path / "other.csv"), "--quiet"])
     assert (copy / "manifest.json").read_bytes() == before
+    assert not (copy / STAGES).exists(), "refused before a shard was copied"
     # Another file of marks replaces the column.
     write_marks(tmp_path / "none.csv", set())
     factory_main(["gate", str(copy), "--marks", str(tmp_path / "none.csv"), "--quiet"])

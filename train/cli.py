@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
 from factory.common.console import launched_as, write, write_json
 from factory.common.errors import UserError
 from factory.common.program import command
+from factory.common.stop_signals import Stopped
 from factory.common.text import plural
 from factory.data.label_options import suggesting
 from train.arguments import options_of
@@ -45,8 +47,10 @@ def run(args: argparse.Namespace) -> int:
         raise
     except KeyboardInterrupt as stop:
         # Also before the handlers of `train` are there.
-        setattr(stop, "remedy", f"resume with: {command(_line(args, sys.argv[1:]))}")  # noqa: B010
-        raise
+        number = stop.number if isinstance(stop, Stopped) else signal.SIGINT
+        is_first = launched_as()[0] == 0
+        remedy = f"resume with: {command(_line(args, sys.argv[1:]))}" if is_first else ""
+        raise Stopped(number, remedy=remedy) from None
     if not summary.is_main_process:
         return 0
     if not args.json:

@@ -7,11 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from factory.common.dataset_files import MANIFEST, check_files
+from factory.common.dataset_files import MANIFEST, check_files, no_dataset
 from factory.common.errors import UserError
 from factory.common.frozen import invalid_values
-from factory.common.local_paths import missing_directory
-from factory.common.program import command
 from factory.common.untrusted_files import read_json
 from factory.data.columns import CONFIG_NAME
 
@@ -91,11 +89,8 @@ def read_manifest(out: Path) -> Manifest:
         UserError: There is none, it is damaged, or a link out of the dataset.
     """
     path = out / MANIFEST
-    otherwise = f"name a directory that `{command('build')}` wrote"
-    if not out.exists():
-        raise missing_directory(out, otherwise=otherwise)
     if not path.is_file():
-        raise UserError(f"{out}: is not a dataset directory (no {MANIFEST}); {otherwise}")
+        raise no_dataset(out)
     check_files([path], out)
     try:
         return Manifest.model_validate(read_json(path))

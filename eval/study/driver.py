@@ -29,7 +29,8 @@ def check_labels(plan: Plan) -> None:
     for name, one in plan.spec.sets.items():
         classes = next(iter(plan.settings[name].values())).labels
         where = f"sets.{name}.real.labels"
-        for source in (plan.real(name) if one.real else None, one.reference):
+        sources = {"real": plan.real(name) if one.real else None, "reference": one.reference}
+        for key, source in sources.items():
             if source is None:
                 continue
             real = open_real(
@@ -46,7 +47,10 @@ def check_labels(plan: Plan) -> None:
                 real,
                 model=f"sets.{name}",
                 labels=labels,
-                remedy=f"map them in {where} of the study",
+                remedy=f"map them in {where} of the study"
+                if key == "real"
+                else "give these images the recipes' class names",
+                filtering=f"sets.{name}.{key}.filter",
             )
             present = {match.real_indices[label] for label in real.labels.tolist()}
             missing = [label for at, label in enumerate(match.names) if at not in present]

@@ -50,7 +50,7 @@ def batch_size_of(state: State, renderers: Renderers) -> int | None:
 
 
 def _kind(job: Job) -> tuple[Any, ...]:
-    """Return what decides the memory and time of a batch."""
+    """Return the values of a recipe that change the memory and time of a batch."""
     model = job.recipe.model
     guided = job.recipe.sampling.guidance_scale.bounds()[1] > 1
     return (model.id, model.revision, model.adapters, model.height, model.width, guided)

@@ -148,12 +148,13 @@ def _prepare(
             require_whole_prompts(job.recipe, encoders, allowed=how.allow_cut_prompts)
             loaded[job.name] = pipeline_settings(renderer)
             require_used_guidance(job.recipe, loaded[job.name])
-        if wanted.batch_size == "auto":
-            wanted = replace(wanted, measured_batch_size=batch_size_of(state, renderers))
+        automatic = batch_size_of(state, renderers) if wanted.batch_size == "auto" else None
         jobs = [replace(job, pipeline=loaded.get(job.name)) for job in jobs]
         # Loading a model takes minutes: other launches may have written their first shards.
         now = look_at(out, jobs) if loaded else look
-        start, generation = prepare(now, jobs, wanted=wanted, device=device, judged=look)
+        start, generation = prepare(
+            now, jobs, wanted=wanted, device=device, judged=look, automatic=automatic
+        )
         ranks.announce("prepared", start.to_text())
         return start, generation
     return Start.from_text(ranks.wait_for("prepared")), newest(out)

@@ -8,7 +8,6 @@ that changes what others rely on (counts, columns) makes them stop at their next
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from dataclasses import replace as replace_fields
 
 from factory.builder.compatible import (
     begun,
@@ -85,8 +84,22 @@ def look_at(out: AnyPath, jobs: Sequence[Job]) -> Look:
     return Look.at(out, open_set(out), [job.name for job in jobs])
 
 
-def judge(look: Look, jobs: Sequence[Job], *, wanted: BuildSettings, device: str) -> State:
+def judge(
+    look: Look,
+    jobs: Sequence[Job],
+    *,
+    wanted: BuildSettings,
+    device: str,
+    automatic: int | None = None,
+) -> State:
     """Plan a build for a directory; nothing is written.
+
+    Args:
+        look: The directory.
+        jobs: The configs.
+        wanted: Settings of this launch.
+        device: Kind of its device.
+        automatic: Batch size of a new dataset, if it was measured.
 
     Raises:
         UserError: The directory contains another dataset.
@@ -95,7 +108,8 @@ def judge(look: Look, jobs: Sequence[Job], *, wanted: BuildSettings, device: str
     out = look.out
     old = begun(look, {one.config for one in list_markers(out)} - own)
     counted = adopt_counts(jobs, old)
-    settings = fix(wanted, recorded=old.settings if old else None, device=device, out=str(out))
+    recorded = old.settings if old else None
+    settings = fix(wanted, recorded=recorded, device=device, out=str(out), automatic=automatic)
     counted = with_interval(counted, settings, wanted)
     if old is not None:
         require_same_recipes(out, old, counted)
@@ -105,7 +119,13 @@ def judge(look: Look, jobs: Sequence[Job], *, wanted: BuildSettings, device: str
 
 
 def prepare(
-    look: Look, jobs: Sequence[Job], *, wanted: BuildSettings, device: str, judged: Look
+    look: Look,
+    jobs: Sequence[Job],
+    *,
+    wanted: BuildSettings,
+    device: str,
+    judged: Look,
+    automatic: int | None = None,
 ) -> tuple[Start, Generation]:
     """Prepare the directory: write its new generation, recipes and copies with new columns.
 
@@ -115,6 +135,7 @@ def prepare(
         wanted: Settings of this launch.
         device: Kind of its device.
         judged: The directory before models were loaded and an automatic batch size was measured.
+        automatic: This batch size; the number of a launch that has begun since `judged` is kept.
 
     Returns:
         The state that ranks need to start, and the generation that is now the newest.
@@ -124,8 +145,8 @@ def prepare(
     """
     out = look.out
     while True:
-        agreed = _with_batch_size_of_others(wanted, judged, look)
-        state = judge(look, jobs, wanted=agreed, device=device)
+        size = _batch_size_of_others(judged, look) or automatic
+        state = judge(look, jobs, wanted=wanted, device=device, automatic=size)
         planned = _manifest(state)
         if planned != state.found and state.gets_columns:
             planned = _with_columns(state, planned)
@@ -145,13 +166,11 @@ def prepare(
     return _start(seen, state.jobs, planned), generation
 
 
-def _with_batch_size_of_others(wanted: BuildSettings, before: Look, now: Look) -> BuildSettings:
-    """Take the automatic batch size of a launch that has begun the dataset since `before`."""
+def _batch_size_of_others(before: Look, now: Look) -> int | None:
+    """Return the batch size of a launch that has begun the dataset since `before`."""
     other = now.generation.manifest
     same = now.generation.number == before.generation.number
-    if wanted.batch_size != "auto" or other is None or same:
-        return wanted
-    return replace_fields(wanted, measured_batch_size=other.settings.batch_size)
+    return None if other is None or same else other.settings.batch_size
 
 
 def _replaced(state: State, planned: Manifest) -> Generation | None:

@@ -30,6 +30,7 @@ def run(args: argparse.Namespace) -> None:
     from factory.card.page import FILE_NAME
     from factory.card.reader_files import publish
     from factory.card.scores import keep, kept_scores
+    from factory.common.dataset_files import no_dataset
     from factory.common.local_paths import require_own
     from factory.common.storage import is_local, open_path
     from factory.shards.generations import newest
@@ -39,9 +40,7 @@ def run(args: argparse.Namespace) -> None:
         require_own(out)
     manifest = newest(out).manifest
     if manifest is None:
-        raise UserError(
-            f"{args.out}: is not a dataset; name a directory written by `{command('build')}`"
-        )
+        raise no_dataset(out)
     if not manifest.in_order():
         raise UserError(f"{args.out}: no config is complete yet; resume its build first")
     if args.scores:

@@ -186,11 +186,13 @@ def _report_label_noise(report: GateReport, name: str, flag: str) -> None:
 
 
 def _gates(args: argparse.Namespace, batch_size: int) -> list[Gate]:
+    from factory.gates.run import finished_manifest
+
     gates: list[Gate] = []
     if args.marks:
         from factory.gates.marked import Marked
 
-        gates.append(Marked(args.marks))
+        gates.append(Marked(args.marks, finished_manifest(args.out)))
     if args.near_duplicates:
         from factory.gates.duplicates import NearDuplicates
 
@@ -208,11 +210,13 @@ def _gates(args: argparse.Namespace, batch_size: int) -> list[Gate]:
         gates.append(ClipScore(args.clip_score, device=device, batch_size=batch_size))
     if args.class_margin:
         from factory.gates.class_margin import ClassMargin
-        from factory.gates.run import class_names
 
         gates.append(
             ClassMargin(
-                args.class_margin, class_names(args.out), device=device, batch_size=batch_size
+                args.class_margin,
+                finished_manifest(args.out).labels,
+                device=device,
+                batch_size=batch_size,
             )
         )
     if args.safety:

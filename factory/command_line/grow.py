@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--by CRITERION",
         "entropy: the highest entropy; margin: the probability of the own class is closest to the "
-        "highest of another class (default: entropy; the page on rounds compares them)",
+        "highest of another class (default: entropy; docs/rounds.md compares them)",
         choices=("entropy", "margin"),
         default="entropy",
     )

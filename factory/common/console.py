@@ -10,6 +10,7 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NoReturn, cast
 
 from factory.common.redaction import for_json, for_terminal, one_line
@@ -240,12 +241,10 @@ def progress(
         show: False on ranks that should be silent.
         in_bytes: Units are bytes, shown as kB, MB, GB.
     """
-    from tqdm import tqdm
-
     terminal = sys.stderr.isatty()
     if not terminal and show and not _bars_hidden:
         _leave_bars()
-    bar = tqdm(
+    return _bar_class()(
         total=total,
         initial=initial,
         unit="B" if in_bytes else f" {unit}s",
@@ -259,11 +258,22 @@ def progress(
         maxinterval=10.0 if terminal else 60.0,
         file=sys.stderr,
     )
-    # Below one unit per second tqdm writes seconds per unit: `2.18s/ images`.
-    meter = bar.format_meter
-    spaced, right = f"s/ {unit}s", f"s/{unit}"
-    setattr(bar, "format_meter", lambda **given: meter(**given).replace(spaced, right))  # noqa: B010
-    return bar
+
+
+@cache
+def _bar_class() -> Any:
+    from tqdm import tqdm
+
+    class Bar(tqdm):  # type: ignore[type-arg]
+        """A bar of tqdm that writes `2.18s/image` instead of `2.18s/ images`."""
+
+        @staticmethod
+        def format_meter(*args: Any, **given: Any) -> str:
+            unit: str = given["unit"]
+            right = f"s/{unit.strip().removesuffix('s')}"
+            return tqdm.format_meter(*args, **given).replace(f"s/{unit}", right)
+
+    return Bar
 
 
 def table(rows: Sequence[Sequence[str]], *, header: Sequence[str] = (), align: str = "") -> str:

@@ -5,7 +5,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from factory.common.errors import UserError
-from factory.common.local_paths import is_inside
+from factory.common.local_paths import is_inside, missing_directory
+from factory.common.program import command
+from factory.common.storage import AnyPath, is_local
 from factory.common.text import cut, suggest
 from factory.common.untrusted_files import parse_yaml, read_json, read_text, read_yaml
 
@@ -28,6 +30,14 @@ MARKS = "marks.csv"
 _FILES_KEYS = {"data_files", "data_dir"}
 _SAVED_LISTS = ("_data_files", "_indices_data_files")
 _T = TypeVar("_T")
+
+
+def no_dataset(out: AnyPath) -> UserError:
+    """Return the error for a directory without a manifest, or a missing one."""
+    remedy = f"name a directory that `{command('build')}` wrote"
+    if is_local(out) and not out.exists():
+        return missing_directory(out, otherwise=remedy)
+    return UserError(f"{out}: is not a dataset directory (no {MANIFEST}); {remedy}")
 
 
 def check_card(folder: Path, *, shown: str) -> None:

@@ -4,6 +4,7 @@ import difflib
 import os
 import re
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 from factory.common.errors import UserError
@@ -17,6 +18,8 @@ COSTS = ".costs"
 _HIDDEN = (GENERATIONS, STAGES, WORKING, OLD_CLAIMS, COSTS)
 _FOLDERS = (*_HIDDEN, "data", "recipes", "card")
 _FILES = ("README.md", "manifest.json", "report.html", "rounds.json", "scores.json", "marks.csv")
+# Entries beside a missing directory whose names are compared with it.
+_COMPARED = 1000
 _SNAPSHOT = re.compile(
     r"(?P<repository>(?P<cache>.*)/(?:datasets|models|spaces)--[^/]+)/snapshots/[0-9a-f]{40}"
 )
@@ -74,11 +77,12 @@ def missing_directory(path: Path, *, otherwise: str) -> UserError:
 
     Args:
         path: The directory.
-        otherwise: What to do if no directory beside it has a similar name.
+        otherwise: Advice if no directory beside it has a similar name.
     """
     beside = []
-    with suppress(OSError):
-        beside = [one.name for one in path.parent.iterdir() if one.is_dir()]
+    with suppress(OSError), os.scandir(path.parent) as found:
+        # Comparing the names of 10^5 runs would take seconds.
+        beside = [one.name for one in islice(found, _COMPARED) if one.is_dir()]
     near = difflib.get_close_matches(path.name, beside, n=1)
     hint = f"did you mean {path.with_name(near[0])}?" if near else otherwise
     return UserError(f"{path}: directory not found; {hint}")

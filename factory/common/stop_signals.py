@@ -14,13 +14,14 @@ class Stopped(KeyboardInterrupt):
 
     Attributes:
         number: The signal.
-        remedy: How to continue, for the message. Other stops have none: nothing is resumed.
+        remedy: How to continue, for the message. Interrupts outside `stopping_on_signals` have
+            none, because such commands resume nothing.
     """
 
-    remedy = "run the same command again to resume"
-
-    def __init__(self, number: int) -> None:
-        self.number = number
+    def __init__(
+        self, number: int, *, remedy: str = "run the same command again to resume"
+    ) -> None:
+        self.number, self.remedy = number, remedy
         super().__init__(f"stopped by {_NAMES.get(number) or signal.Signals(number).name}")
 
 

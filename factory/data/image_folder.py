@@ -20,7 +20,6 @@ from factory.common.errors import Fault, UserError
 from factory.common.image_bytes import INSTALL_HEIC, reads_heic
 from factory.common.local_paths import is_inside
 from factory.common.text import agree, plural
-from factory.data.dataset_builders import MODULES
 from factory.data.image_classes import class_depth, is_split
 from factory.data.row_counts import shortened
 
@@ -31,13 +30,15 @@ _NOT_READ = f"""{_HEIC} .avif .jxl .jp2 .j2k .raw .dng .cr2 .cr3 .nef .arw .orf 
     .pef .srw .svg .psd .xcf .eps .ico .tga .exr .hdr .dds .apng .mpo"""
 _WITH_HEIC = f"install the decoder of HEIC: {INSTALL_HEIC}"
 _DATA = ".parquet .arrow .feather .tar .lance .hdf5 .h5"
+# Files of rows that datasets loads in the formats of `factory.data.dataset_builders`, besides text.
+_TABLES = ".parquet .geoparquet .gpq .arrow .csv .tsv .json .jsonl .ndjson"
 _METADATA = ".csv .jsonl .parquet"
 _ARCHIVES = ".zip .7z .rar .tgz .gz .bz2 .xz .zst"
 _DESCRIPTIONS = {".md", "without suffix"}
 _OF_SYSTEMS = "thumbs.db ehthumbs.db desktop.ini __macosx @eadir $recycle.bin lost+found"
-READ, NOT_READ, HEIC, DATA, METADATA, ARCHIVES, OF_SYSTEMS = (
+READ, NOT_READ, HEIC, DATA, TABLES, METADATA, ARCHIVES, OF_SYSTEMS = (
     frozenset(names.split())
-    for names in (_READ, _NOT_READ, _HEIC, _DATA, _METADATA, _ARCHIVES, _OF_SYSTEMS)
+    for names in (_READ, _NOT_READ, _HEIC, _DATA, _TABLES, _METADATA, _ARCHIVES, _OF_SYSTEMS)
 )
 
 _DEEPEST = 100
@@ -146,11 +147,12 @@ class ImageFolder:
         Raises:
             UserError: It has no such file.
         """
-        # No public function tells which files datasets loads.
-        from datasets.packaged_modules import _EXTENSION_TO_MODULE as READERS
+        from PIL import Image
 
-        formats = {*MODULES} - {"text" if labelled else ""}
-        loaded = {suffix for suffix, (name, _) in READERS.items() if name in formats}
+        # datasets reads images in all formats that Pillow opens.
+        formats = Image.registered_extensions()
+        images = {suffix for suffix, name in formats.items() if name in Image.OPEN}
+        loaded = {*TABLES, *images, *([] if labelled else [".txt"])}
         if loaded.isdisjoint(self.others) and not self.has_data:
             folders = [one for one in sorted(self.folders) if not is_split(one.name)]
             example = folders[0] if folders else "cat"
@@ -202,7 +204,7 @@ def has_images(found: ImageFolder, shown: str) -> bool:
     archives = Counter({one: n for one, n in found.others.items() if one in ARCHIVES})
     if archives and set(found.others) <= ARCHIVES | _DESCRIPTIONS:
         held = _counted(archives)
-        raise UserError(f"{shown}: contains {held} and no images; unpack them")
+        raise UserError(f"{shown}: contains archives ({held}) and no images; unpack them")
     return False
 
 

@@ -55,7 +55,7 @@ class Gate(Protocol):
     def notes(self) -> list[str]:
         """Return limitations of the measurement as text; called after the last row.
 
-        A `UserError` leaves the dataset as it was.
+        The dataset is changed by then: what a gate refuses, it refuses before.
         """
         ...
 

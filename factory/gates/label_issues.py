@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from factory.common.errors import UserError
 from factory.gates.base import ConfigRows
 from factory.gates.embeddings import Embeddings, Vectors
-from factory.gates.run import class_names, labels_of_configs
+from factory.gates.run import finished_manifest, labels_of_configs
 from factory.shards.manifest import GateEntry
 from factory.shards.parquet import Row
 
@@ -102,7 +102,7 @@ def require_classes(out: Path) -> None:
     Raises:
         UserError: A config has not.
     """
-    names = class_names(out)
+    names = finished_manifest(out).labels
     for config, labels in labels_of_configs(out).items():
         numbers, counts = np.unique(labels, return_counts=True)
         if len(numbers) < 2:

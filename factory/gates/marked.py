@@ -13,7 +13,7 @@ from factory.common.whole_files import sha256
 from factory.data.columns import INDEX, RECIPE
 from factory.data.marks import Mark, read_marks
 from factory.gates.base import ConfigRows
-from factory.shards.manifest import GateEntry
+from factory.shards.manifest import GateEntry, Manifest
 from factory.shards.parquet import Row
 
 COLUMN = "marked_bad"
@@ -23,14 +23,17 @@ class Marked:
     """Flags the images that a file of marks names."""
 
     name = "marks"
-    # The notes need every row.
-    remembers = True
+    remembers = False
 
-    def __init__(self, path: Path) -> None:
-        """Read the marks.
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        """Read the marks and look for their images.
+
+        Args:
+            path: The file.
+            manifest: The dataset's.
 
         Raises:
-            UserError: It does not exist, or see `read_marks`.
+            UserError: It does not exist, no mark names an image, or see `read_marks`.
         """
         if not path.is_file():
             writer = command("view OUT")
@@ -38,10 +41,9 @@ class Marked:
                 f"--marks {path}: file not found; mark images in `{writer}`, or "
                 f"write a CSV file with the columns {RECIPE} and {INDEX}"
             )
-        self._path, self._marks = path, read_marks(path)
+        self._marks = read_marks(path)
         self._hash = sha256(path)
-        self._found: set[Mark] = set()
-        self._recipes: set[str] = set()
+        self._notes = _notes(path, self._marks, manifest)
 
     def entry(self) -> GateEntry:
         """Return the column, and the hash of the file."""
@@ -54,29 +56,34 @@ class Marked:
 
     def measure(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """Return whether each row is marked."""
-        keys = [(row[RECIPE], row[INDEX]) for row in rows]
-        self._found.update(self._marks.intersection(keys))
-        self._recipes.update(recipe for recipe, _ in keys)
-        return [{COLUMN: key in self._marks} for key in keys]
+        return [{COLUMN: (row[RECIPE], row[INDEX]) in self._marks} for row in rows]
 
     def notes(self) -> list[str]:
-        """Return the marks that no row has.
+        """Return the marks that no row has."""
+        return self._notes
 
-        Raises:
-            UserError: These are all marks.
-        """
-        unknown = sorted(self._marks - self._found)
-        if not unknown:
-            return []
-        recipe, index = unknown[0]
-        hint = ""
-        if recipe not in self._recipes:
-            hint = f" (no recipe {recipe!r}; {suggest(recipe, sorted(self._recipes))})"
-        note = (
-            f"{self._path}: {len(unknown):,} of {plural(len(self._marks), 'mark')} "
-            f"{agree(len(unknown), 'names', 'name')} no image of the dataset; the first is "
-            f"{recipe},{index}{hint}"
-        )
-        if len(unknown) == len(self._marks):
-            raise UserError(f"--marks {note}; nothing was changed")
-        return [note]
+
+def _notes(path: Path, marks: set[Mark], manifest: Manifest) -> list[str]:
+    """Return a note if some marks name no image, before anything is measured.
+
+    Raises:
+        UserError: These are all marks.
+    """
+    # Shares and unions contain rows of these.
+    own = {name: one for name, one in manifest.configs.items() if one.kind == "set"}
+    failed = {(name, image.index) for name, one in own.items() for image in one.failed}
+    unknown = sorted(
+        one for one in marks if one[0] not in own or one[1] >= own[one[0]].images or one in failed
+    )
+    if not unknown:
+        return []
+    recipe, index = unknown[0]
+    hint = "" if recipe in own else f" (no recipe {recipe!r}; {suggest(recipe, sorted(own))})"
+    note = (
+        f"{path}: {len(unknown):,} of {plural(len(marks), 'mark')} "
+        f"{agree(len(unknown), 'names', 'name')} no image of the dataset; the first is "
+        f"{recipe},{index}{hint}"
+    )
+    if len(unknown) == len(marks):
+        raise UserError(f"--marks {note}; nothing was changed")
+    return [note]

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.common import console
+from factory.common.dataset_files import no_dataset
 from factory.common.errors import UserError
 from factory.common.local_paths import require_own
-from factory.common.program import command
 from factory.data.columns import LABEL, arrow_schema, fixed_columns
 from factory.gates.base import ConfigRows, Gate
 from factory.gates.stage import Stage
@@ -54,9 +54,7 @@ def run_gates(out: Path, gates: Sequence[Gate], *, show_progress: bool = True) -
         UserError: It is not a finished dataset, its files differ from its manifest, a variable has
             the name of a gate's column, or one of its folders is a link to another place.
     """
-    require_own(out)
-    base = newest(out)
-    manifest = _finished(out, base)
+    base, manifest = _finished(out)
     entries = {gate.name: gate.entry() for gate in gates}
     changed = _with_columns(manifest, entries, out=out)
     stage = Stage.of(out, base, changed)
@@ -67,22 +65,20 @@ def run_gates(out: Path, gates: Sequence[Gate], *, show_progress: bool = True) -
         configs = dict(manifest.configs)
         for name, entry in leaves.items():
             configs[name] = passing.config(name, entry, bar=bar)
-    # First, since a gate may refuse what it has found.
-    notes = tuple(note for gate in gates for note in gate.notes())
     stage.put_in_place(changed.model_copy(update={"configs": configs}))
     columns = tuple(name for entry in changed.gates.values() for name in entry.columns)
+    notes = tuple(note for gate in gates for note in gate.notes())
     counts = {name: passing.labels[label] for label, name in enumerate(manifest.labels)}
     return GateReport(out, total, passing.flagged, columns, notes, counts)
 
 
-def class_names(out: Path) -> tuple[str, ...]:
-    """Return the class names of a finished dataset, by label.
+def finished_manifest(out: Path) -> Manifest:
+    """Return the newest manifest of a finished dataset.
 
     Raises:
         UserError: It is not a finished dataset.
     """
-    require_own(out)
-    return tuple(_finished(out, newest(out)).labels)
+    return _finished(out)[1]
 
 
 def labels_of_configs(out: Path) -> dict[str, NDArray[np.int64]]:
@@ -91,8 +87,7 @@ def labels_of_configs(out: Path) -> dict[str, NDArray[np.int64]]:
     Raises:
         UserError: It is not a finished dataset, or its files differ from its manifest.
     """
-    require_own(out)
-    leaves = _leaves(_finished(out, newest(out)))
+    leaves = _leaves(finished_manifest(out))
     return {name: _labels(out, entry.shards) for name, entry in leaves.items()}
 
 
@@ -181,14 +176,16 @@ class _Pass:
             row.update(values)
 
 
-def _finished(out: Path, base: Generation) -> Manifest:
+def _finished(out: Path) -> tuple[Generation, Manifest]:
+    require_own(out)
+    base = newest(out)
     manifest = base.manifest
     if manifest is None:
-        raise UserError(f"{out}: is not a dataset of `{command('build')}` (it has no {FILE_NAME})")
+        raise no_dataset(out)
     unfinished = [name for name, entry in manifest.configs.items() if not entry.complete]
     if unfinished:
         raise UserError(f"{out}: {unfinished[0]} is not finished; resume its build first")
-    return manifest
+    return base, manifest
 
 
 def _with_columns(manifest: Manifest, entries: dict[str, Any], *, out: Path) -> Manifest:

@@ -119,7 +119,7 @@ def _seconds(renderer: Renderer, rows: Sequence[ImageSpec]) -> float:
 
 
 def _forget_peak_memory() -> None:
-    """Let the peak begin with the memory in use, on Linux; elsewhere it is that of all the time."""
+    """Let the peak begin with the memory in use, on Linux; elsewhere it began with the process."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 

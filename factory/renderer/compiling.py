@@ -13,6 +13,12 @@ from factory.renderer.guidance import network_of
 
 # One for each shape of a block, twice with a guidance interval; torch's default of 8 is too few.
 _SHAPES = 64
+_COMPILERS = {
+    "linux": ("g++", "Debian: apt install g++"),
+    "darwin": ("clang++", "xcode-select --install"),
+    "win32": ("cl", "Build Tools for Visual Studio"),
+}
+"""By system: the usual one, and how to get it."""
 
 
 def compile_network(pipeline: Any, part: str) -> None:
@@ -40,8 +46,7 @@ def compile_network(pipeline: Any, part: str) -> None:
         )
     _require_compiler()
     _choose_without_timing()
-    # Without a GPU it warns of a CUDA that is not used here.
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    logging.getLogger("torch.utils.cpp_extension").addFilter(_is_of_use)
     home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(home / "data-factory" / "torchinductor"))
     # Beyond its limit torch would compute the rest without compiling, which no one would notice.
@@ -70,11 +75,16 @@ def _choose_without_timing() -> None:
     settings.deterministic = True
 
 
+def _is_of_use(record: logging.LogRecord) -> bool:
+    """Return whether a message is not about a CUDA that is missing, but not used here either."""
+    return not str(record.msg).startswith("No CUDA runtime is found")
+
+
 def _require_compiler() -> None:
-    usual = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    usual, how = _COMPILERS.get(sys.platform, _COMPILERS["linux"])
     wanted = os.environ.get("CXX") or usual
     if shutil.which(wanted) is None:
         raise UserError(
             f"--compile needs a C++ compiler, but there is no {wanted} on the PATH; install one "
-            "(Debian: apt install g++), or remove the option"
+            f"({how}), or remove the option"
         )

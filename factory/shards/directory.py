@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from factory.common.dataset_files import no_dataset
 from factory.common.errors import UserError
-from factory.common.local_paths import missing_directory, require_own
+from factory.common.local_paths import require_own
 from factory.common.storage import AnyPath, entries, is_local, local_copy
 from factory.recipe.library import load_stored_recipe
 from factory.recipe.resolved import ResolvedRecipe
@@ -83,12 +84,8 @@ def require_set(out: AnyPath) -> Manifest:
         UserError: There is no dataset, or its manifest is damaged.
     """
     manifest = read_manifest(out)
-    if manifest is None and is_local(out) and not out.exists():
-        raise missing_directory(out, otherwise="give the OUT of a `build`")
     if manifest is None:
-        raise UserError(
-            f"{out}: is not a dataset directory (no {FILE_NAME}); give the OUT of a `build`"
-        )
+        raise no_dataset(out)
     return manifest
 
 

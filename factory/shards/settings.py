@@ -35,7 +35,8 @@ class BuildSettings:
     """Settings requested by the user; None and `auto` mean: as recorded, else as described below.
 
     Attributes:
-        batch_size: Images per call of the model and process; `auto`: `measured_batch_size`.
+        batch_size: Images per call of the model and process; `auto`: measured by the launch that
+            begins the dataset.
         shard_size: Images per Parquet file; ideally a multiple of the batch size.
         dtype: `float32`, `bfloat16`, `float16` or `auto`: bfloat16 if the hardware supports it.
         threads: CPU threads per process; default 1, so that bytes do not depend on the launch.
@@ -48,8 +49,6 @@ class BuildSettings:
         compile: `blocks` or `network`: what torch.compile translates.
         vae_slicing: Whether to decode images one by one.
         offload: `group`, `model` or `sequential`. It changes no byte, so every launch has its own.
-        measured_batch_size: What the launch has measured for `auto`; a dataset that has a number by
-            then, maybe of another launch, keeps it.
     """
 
     batch_size: int | Literal["auto"] | None = None
@@ -64,7 +63,6 @@ class BuildSettings:
     compile: str | None = None
     vae_slicing: bool | None = None
     offload: str | None = None
-    measured_batch_size: int | None = None
 
     @property
     def interval(self) -> GuidanceInterval | None:
@@ -118,9 +116,22 @@ class FixedSettings:
 
 
 def fix(
-    wanted: BuildSettings, *, recorded: FixedSettings | None, device: str, out: str
+    wanted: BuildSettings,
+    *,
+    recorded: FixedSettings | None,
+    device: str,
+    out: str,
+    automatic: int | None = None,
 ) -> FixedSettings:
     """Determine the settings of a build.
+
+    Args:
+        wanted: Settings of this launch.
+        recorded: Those of the dataset; None for a new one.
+        device: Kind of the device of this launch.
+        out: Dataset directory, for messages.
+        automatic: Batch size of a new dataset for `auto`; None until it is measured, which counts
+            as the default.
 
     Raises:
         UserError: A value is out of range, or differs from the recorded one.
@@ -138,8 +149,7 @@ def fix(
             raise UserError(f"--compile cannot be used with --{other}; remove {remedy}")
     if recorded is not None:
         return recorded
-    # Until it is measured, an automatic one counts as the default.
-    given = wanted.measured_batch_size if wanted.batch_size == "auto" else wanted.batch_size
+    given = automatic if wanted.batch_size == "auto" else wanted.batch_size
     batch_size = given or _BATCH_SIZE
     return FixedSettings(
         batch_size=batch_size,

@@ -73,8 +73,6 @@ def push(
     place = Path(out)
     if "://" in str(out):
         raise UserError(f"{out}: push needs a local directory; copy the dataset to one first")
-    if not place.is_dir():
-        raise UserError(f"{out}: directory not found; give a dataset directory")
     require_own(place)
     found = require_set(place)
     if report:

@@ -22,8 +22,10 @@ _PROFILE = {
     "network": ["diffusers.models.unets.unet_2d_condition:UNet2DConditionModel.forward"],
     "decoder": ["diffusers:AutoencoderTiny.decode"],
     "scheduler, guidance, texts": ["diffusers:StableDiffusionPipeline.__call__"],
-    "noise, resizing": ["factory.renderer.diffusers_renderer:DiffusersRenderer.render"],
-    "flaws": ["factory.builder.rows:_generate_batch"],
+    "rest of rendering (noise, resizing)": [
+        "factory.renderer.diffusers_renderer:DiffusersRenderer.render"
+    ],
+    "rest of a batch (search for flaws)": ["factory.builder.rows:_generate_batch"],
     "encoding": ["factory.builder.rows:_encode"],
 }
 _ONE = "one image per call, float32"
@@ -126,7 +128,14 @@ def _profile(folder: Path, scale: Scale) -> list[Figure]:
     # Whole batches of ten classes.
     few, many = scale.pick((160, 320), (10, 40), (10, 20))
     done = function("cpu_generation:profile_build", str(folder), few, many, scale=scale)
-    return profiles.figures("profile", "CPU µs per image", [done.value])
+    runs, images = scale.pick((3, 32), (1, 8), (1, 2))
+    passes = [function("pass_profile:shares", images, scale=scale).value for _ in range(runs)]
+    decoder = [one.pop("decoder") for one in passes]
+    return [
+        *profiles.figures("profile", "CPU µs per image", [done.value]),
+        *profiles.figures("profile of a pass", "% of its time", passes),
+        compared("profile of a pass: decoder", f"% of {STEPS} passes and decoding", decoder),
+    ]
 
 
 def profile_build(folder: str, few: int, many: int) -> dict[str, float]:

@@ -37,7 +37,9 @@ class Goal:
             ),
             None,
         )
-        goal = f"{self.sense} {self.value:,g} {self.unit or f'times {self.other}'}"
+        # The full name of the alternative says in which type it computed.
+        other = found.other if found else self.other
+        goal = f"{self.sense} {self.value:,g} {self.unit or f'times {other}'}"
         spread = found and (found.ratio if self.other else found.ours)
         if spread is None:
             return self.what, goal, "not measured", ""
@@ -66,7 +68,7 @@ GOALS = {
     "overhead": (
         Goal("marginal speed in 2 processes", 8_000, "images/s"),
         Goal("start and the first images", 2, "s", "at most"),
-        Goal("peak memory", 400, "MiB", "at most"),
+        Goal("peak memory, 1,000,000 images", 400, "MiB", "at most"),
     ),
     "reading": (
         Goal("the last 512 rows of a plan of 10^8", 5, "CPU ms", "at most"),

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from factory.common.resources import cores, memory_limit
 from factory.common.version import library_versions
 
+from . import ROOT
+
 _LIBRARIES = ("timm", "evaluate", "numpy", "pyarrow", "safetensors")
 
 
 def facts(device: str) -> dict[str, str]:
-    """Return processor, cores, memory and, if it was used, the GPU; the load before the start."""
+    """Return the commit, processor, cores, memory, load before the start, and the GPU if used."""
     found = {
+        "commit": commit(),
         "processor": _processor(),
         "cores": str(cores()),
         "memory": f"{_memory() / 2**30:.0f} GiB",
@@ -30,6 +35,20 @@ def facts(device: str) -> dict[str, str]:
         found["GPU"] = f"{torch.cuda.get_device_name(0)}, {memory / 2**30:.0f} GiB"
         found["CUDA"] = str(torch.version.cuda)
     return found
+
+
+@cache
+def commit() -> str:
+    """Return the commit of this code, with `-dirty` if tracked files differ from it.
+
+    Asked once per run, which itself changes the page of results.
+    """
+    words = ["git", "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
 
 
 def versions() -> dict[str, str]:

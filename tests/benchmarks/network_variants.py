@@ -1,11 +1,11 @@
-"""Passes of the embedded generator's UNet, computed in other ways, against those of a build.
+"""Passes of the embedded generator's UNet and decoder in other ways, against those of a build.
 
     python -m tests.benchmarks.network_variants [--rounds 24] [--images 32] [--dtype TYPE]
         [--compile]
 
-Each variant and the UNet as it is in turn, batches of guided images, one thread, CPU time of this
-process. Prints the median ratio of pairs, its quartiles, how many of the outputs differ, and the
-CPU time of the first call with that of compilers; empty TORCHINDUCTOR_CACHE_DIR before, or it
+Each variant and the network as it is in turn, batches of guided images, one thread, CPU time of
+this process. Prints the median ratio of pairs, its quartiles, how many of the outputs differ, and
+the CPU time of the first call with that of compilers; empty TORCHINDUCTOR_CACHE_DIR before, or it
 contains what an earlier process has compiled. With torchao installed, also `--quantize int8`.
 Weights of convolutions are packed only on processors for which oneDNN has bfloat16 (AVX-512).
 """
@@ -36,6 +36,8 @@ from factory.renderer.pool import Renderers
 
 from .cpu_generation import recipe_file, usual_dtype
 from .passes import Passes
+
+_DECODER = "decoder"
 
 
 class _Replaced(nn.Module):
@@ -142,7 +144,8 @@ def _compiled() -> dict[str, Any]:
     }
 
 
-def _network(folder: Path, images: int, dtype: str, quantize: str | None = None) -> Passes:
+def passes_of(folder: Path, images: int, dtype: str, quantize: str | None = None) -> Passes:
+    """Return the passes of one batch of guided images of a build."""
     recipe = load_recipe(str(recipe_file(folder, 100)))
     settings = InferenceSettings(dtype, quantize=quantize)
     renderer: Any = Renderers(None, device="cpu").get(recipe, settings)
@@ -150,14 +153,29 @@ def _network(folder: Path, images: int, dtype: str, quantize: str | None = None)
     return Passes.of(renderer._pipeline, lambda: renderer.render(rows, batch_size=images))
 
 
+def _decoders(passes: Passes, *, compiles: bool) -> dict[str, Any]:
+    """Return other ways to decode a batch, by name."""
+    usual: Any = passes.decode
+    decoder = copy.deepcopy(usual.__self__)
+    if compiles:
+        return {f"{_DECODER}, torch.compile": torch.compile(decoder.decode, dynamic=False)}
+    contiguous = copy.deepcopy(decoder).to(memory_format=torch.contiguous_format)
+    return {
+        f"{_DECODER}, unchanged": decoder.decode,
+        f"{_DECODER}, contiguous order": contiguous.decode,
+    }
+
+
 def _line(name: str, variant: Any, passes: Passes, rounds: int) -> str:
-    args, kwargs = passes.arguments
-    expected, started = passes.network(*args, **kwargs)[0], _cpu_s()
+    usual, (args, kwargs) = passes.network, passes.arguments
+    if name.startswith(_DECODER):
+        usual, (args, kwargs) = passes.decode, passes.latents
+    expected, started = usual(*args, **kwargs)[0], _cpu_s()
     found, ratios = variant(*args, **kwargs)[0], []
     first = _cpu_s() - started
     for number in range(rounds):
         seconds = {}
-        for one in [passes.network, variant][:: 1 if number % 2 else -1]:
+        for one in [usual, variant][:: 1 if number % 2 else -1]:
             started = time.process_time()
             one(*args, **kwargs)
             seconds[one is variant] = time.process_time() - started
@@ -184,14 +202,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         where = (Path(folder), args.images, args.dtype)
-        passes = _network(*where)
+        passes = passes_of(*where)
         if args.compile:
             made = _compiled().items()
             variants = {name: make(copy.deepcopy(passes.network)) for name, make in made}
         else:
             variants = _variants(passes.network)
             if find_spec("torchao"):
-                variants["--quantize int8"] = _network(*where, "int8").network
+                variants["--quantize int8"] = passes_of(*where, "int8").network
+        variants |= _decoders(passes, compiles=args.compile)
         sys.stdout.write("| variant | CPU time, ratio | other outputs | first call (CPU s) |\n")
         sys.stdout.write("|---|---:|---:|---:|\n")
         for name, variant in variants.items():

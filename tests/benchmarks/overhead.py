@@ -56,21 +56,17 @@ def run(folder: Path, scale: Scale, device: str) -> list[Figure]:
             for images in (small, large)
             for name in measured
         },
-        repeats=scale.pick(2, 1, 1),
+        repeats=scale.pick(5, 1, 1),
     )
     ours, plain, several, limit = (
         [*zip(done[f"{name} {small}"], done[f"{name} {large}"], strict=True)] for name in measured
     )
-    points = [(small, one.peak_bytes) for one, _ in ours]
-    points += [(large, one.peak_bytes) for _, one in ours]
-    for images in others:
-        largest = _measure("build_ready", folder, images, scale=scale)
-        points.append((images, largest.peak_bytes))
+    larger = {images: _measure("build_ready", folder, images, scale=scale) for images in others}
     further = large - small
     return [
         *_speed(ours, plain, further=further),
         *_two_processes(several, ours, limit, further=further),
-        *_memory(points, ours, plain),
+        *_memory(ours, plain, small, large, larger),
         *_profile(folder, small, large, scale),
     ]
 
@@ -133,15 +129,30 @@ def _speed(ours: _Pairs, plain: _Pairs, *, further: int) -> list[Figure]:
     ]
 
 
-def _memory(points: list[tuple[float, float]], ours: _Pairs, plain: _Pairs) -> list[Figure]:
-    largest = max(images for images, _ in points)
+def _memory(
+    ours: _Pairs, plain: _Pairs, small: int, large: int, larger: dict[int, Finished]
+) -> list[Figure]:
+    peaks = {
+        small: [one.peak_bytes for one, _ in ours],
+        large: [two.peak_bytes for _, two in ours],
+        **{images: [one.peak_bytes] for images, one in larger.items()},
+    }
+    points = [(images, peak) for images, found in peaks.items() for peak in found]
     base, each = line_through(points)
-    peak = [points[-1][1] / 2**20]
-    pairs = [[two.peak_bytes / 2**20 for _, two in one] for one in (ours, plain)]
     fit = f"fit over {len(points)} builds: {base / 2**20:.0f} MiB {each:+,.0f} bytes per image"
+    others = {
+        small: [one.peak_bytes / 2**20 for one, _ in plain],
+        large: [two.peak_bytes / 2**20 for _, two in plain],
+    }
     return [
-        compared("peak memory", "MiB", pairs[0], _PLAIN, pairs[1]),
-        compared(f"peak memory, {largest:,.0f} images", "MiB", peak, note=fit),
+        compared(
+            f"peak memory, {images:,} images",
+            "MiB",
+            [peak / 2**20 for peak in found],
+            *((_PLAIN, others[images]) if images in others else ()),
+            note=fit if images == max(peaks) else "",
+        )
+        for images, found in peaks.items()
     ]
 
 

@@ -26,6 +26,7 @@ where start-up counts. A cell has the median of n measurements (their mean if n 
 brackets, the lowest and highest. The ratio is this project's figure divided by the alternative's,
 pair by pair: above 1 is better for rates (images/s), below 1 for times and memory. Compare ratios:
 the figures depend on the machine, and with n = 2 or under load a small difference means little.
+Sections may come from different machines and states of the code; each names its own.
 
 ## Goals
 
@@ -135,8 +136,9 @@ def _number(value: float) -> str:
 
 
 def _origin(found: Mapping[str, Any], versions: str) -> str:
-    """Return command, date, time and machine, and the versions if they are not the usual ones."""
-    machine, used = _named(found["machine"], ": "), _named(found["versions"])
+    """Return command, date, time, commit and machine, and versions that are not the usual ones."""
+    facts = {"commit": "not recorded", **found["machine"]}
+    machine, used = _named(facts, ": "), _named(found["versions"])
     other = f" Versions: {used}." if used != versions else ""
     return f"`{found['command']}`, {found['date']}, {found['seconds']:.0f} s. {machine}.{other}"
 
@@ -150,12 +152,12 @@ def _million(found: Mapping[str, Any] | None) -> Iterator[str]:
         "they wait at the end (see above); only the speed of one GPU is measured.\n"
     )
     rate = _rate(found)
-    name = found["machine"]["GPU"] if found and rate is not None else "GPU"
+    name = found["machine"]["GPU"] if found and rate is not None else ""
     yield "| GPUs | hours | GPU hours |"
     yield "|---:|---:|---:|"
     for count in _GPUS:
         if rate is None:
-            yield f"| {count} {name} | {NOT_MEASURED} | {NOT_MEASURED} |"
+            yield f"| {count} | {NOT_MEASURED} | {NOT_MEASURED} |"
         else:
             hours = _IMAGES / rate / 3600
             yield f"| {count} {name} | {_number(hours / count)} | {_number(hours)} |"

@@ -184,7 +184,7 @@ def _many_shards(folder: Path, scale: Scale) -> list[Figure]:
             )
             for name in ("open_for_training", "load_by_name", "load_parquet")
         },
-        repeats=1,
+        repeats=scale.pick(2, 1, 1),
     )
     plain = ('load_dataset("parquet", ...)', opened["load_parquet"])
     return [

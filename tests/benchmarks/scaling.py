@@ -12,16 +12,14 @@ _SHARD = 32
 
 def run(folder: Path, scale: Scale, device: str) -> list[Figure]:
     """Measure whole commands: start, generation, manifest and card."""
-    images = scale.pick(512, 128, 10)
+    images = scale.pick(510, 120, 10)
     # Tests have one process: several need a launcher.
     pair = 1 if scale.in_process else 2
     options = ("--shard-size", str(_SHARD))
     done = in_turn(
         {
             name: lambda count=count, images=images: (
-                build(
-                    folder, images - images % 10, scale, "--processes", str(count), *options
-                ).seconds
+                build(folder, images, scale, "--processes", str(count), *options).seconds
             )
             for name, count, images in (
                 ("one", 1, images),

@@ -55,7 +55,8 @@ SECTIONS = {
         "process per core, the default, against the same model in diffusers. Images/s of the build "
         "are marginal: further images divided by further seconds of the whole command. Images/s "
         "depend on other work on the machine, CPU time less: that of a build is marginal too, and "
-        "includes all processes.",
+        "includes all processes. The profile of a pass is one of torch's profiler: the share of "
+        "each kind of operation in the time of the UNet's passes of one batch, in one thread.",
         "cpu_generation",
         tried=(
             "with the same outputs, CPU time of the UNet against that of a build (median and "
@@ -87,7 +88,10 @@ SECTIONS = {
         "PNG by Pillow, `Dataset.from_dict(...).to_parquet` for every 512 rows. *Compression "
         "alone* is the limit: Pillow's encoder for the same images in as many processes. The "
         "profile is the marginal CPU time of each phase in all threads, without the phases that it "
-        "calls (`tests/benchmarks/profiles.py`).",
+        "calls (`tests/benchmarks/profiles.py`). It includes the clocks' own time, so the phases "
+        "add up to more than the marginal CPU time above. A phase that takes the same time for any "
+        "number of images, such as the card, has a marginal time near 0, which noise can make "
+        "negative.",
         "overhead",
         tried=(
             "a faster PNG encoder: of 191 CPU µs for an image, 162 are Pillow's compression, about "
@@ -105,7 +109,8 @@ SECTIONS = {
         "Planning, checking and opening",
         "Rows of a plan of 10^8 images, `verify`, and datasets of many shards (names of one file, "
         "so that the disk does not count). The profile of `verify` is the marginal CPU time of "
-        "each phase.",
+        "each phase; it includes the clocks' own time, so the phases add up to more than a row "
+        "takes without them.",
         "reading",
         tried=(
             "comparing columns with the plan as Arrow arrays: 1.77 CPU µs per row instead of 1.64 "
