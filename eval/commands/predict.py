@@ -8,7 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eval.commands.arguments import add_fit, add_process, add_threshold, check_threshold
+from eval.commands.arguments import (
+    add_fit,
+    add_process,
+    add_threshold,
+    check_model,
+    check_threshold,
+)
 from factory.common.console import launched_as, log, renamed, write, write_json
 from factory.common.devices import choose_threads
 from factory.common.errors import Failure, Fault, UserError
@@ -143,6 +149,7 @@ def _check(args: argparse.Namespace) -> None:
     check_file("--csv", args.csv)
     check_file("--sheet", args.sheet)
     check_threshold(args)
+    check_model(args.run_folder)
 
 
 def _find(args: argparse.Namespace) -> Found:
