@@ -34,6 +34,16 @@ for words in json.load(sys.stdin):
             said[-1] = f"imports {{name}}"
 print(json.dumps(said))
 """
+UNTIL_TORCH = """
+import sys
+class Ends:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            sys.exit(9)
+sys.meta_path.insert(0, Ends())
+from factory.command_line.cli import main
+main()
+"""
 MANIFEST = {
     "format": 1,
     "labels": ["a", "b"],
@@ -86,8 +96,8 @@ MISTAKES = {
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The answer to each mistake, from a process that names the large libraries it imports."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of what the mistakes are made with."""
     folder = tmp_path_factory.mktemp("mistakes")
     (folder / "set").mkdir()
     card = "configs: [{config_name: small, data_files: [{split: train, path: a.parquet}]}]"
@@ -101,16 +111,47 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     )
     (folder / "generated").mkdir()
     (folder / "generated" / "manifest.json").write_text(json.dumps(MANIFEST))
-    done = subprocess.run(
-        [sys.executable, "-c", CODE],
-        input=json.dumps([shlex.split(line) for line in MISTAKES]),
+    return folder
+
+
+def python(
+    code: str, *words: str, folder: Path, given: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run Python in a folder."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *words],
+        input=given,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         cwd=folder,
         capture_output=True,
         text=True,
-        check=True,
+        timeout=120,
     )
+
+
+@pytest.fixture(scope="module")
+def said(folder: Path) -> dict[str, str]:
+    """The answer to each mistake, from a process that names the large libraries it imports."""
+    given = json.dumps([shlex.split(line) for line in MISTAKES])
+    done = python(CODE, folder=folder, given=given)
     return dict(zip(MISTAKES, json.loads(done.stdout), strict=True))
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+@pytest.mark.parametrize(
+    ("line", "before"),
+    [
+        ("build quickstart/base-class out", ""),
+        ("train set --model test_resnet --out new", "training test_resnet on set: new\n"),
+    ],
+)
+def test_a_line_says_that_libraries_are_loaded_before_they_are(
+    line: str, before: str, quiet: bool, folder: Path
+) -> None:
+    words = [*shlex.split(line), *(["--quiet"] if quiet else [])]
+    done = python(UNTIL_TORCH, *words, folder=folder)
+    assert done.returncode == 9
+    assert done.stderr == before + ("" if quiet else "loading the libraries\n")
 
 
 @pytest.mark.parametrize("line", MISTAKES)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory.common.allocator import keep_freed_memory
+from factory.common.console import log_loading
 from factory.common.devices import reporting_lack_of_memory
 from factory.common.errors import UserError
 from factory.common.imports import without_garbage_collection
@@ -98,6 +99,7 @@ def _resolve(options: TrainOptions) -> tuple[TrainOptions, Hyperparameters, str,
     options, values = resolve_preset(options, preset)
     check_names(options, values)
     check_same_run(options.out, options, values, preset)
+    log_loading()
 
     from train.environment import accelerate_options, join_launch
     from train.weights_input import with_input_of_weights

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eval.commands.arguments import DATASET, add_fit, add_threshold, check_model, check_threshold
-from factory.common.console import launched_as, log, write, write_json
+from factory.common.console import launched_as, log, log_loading, write, write_json
 from factory.common.errors import UserError
 from factory.common.options import add_json, add_quiet, check_file, option
 from factory.common.program import command
@@ -70,6 +70,7 @@ def run(args: argparse.Namespace) -> None:
     require_onnx("onnx", "onnxscript", "onnxruntime")
     from eval.onnx_export import IMAGES, LIMIT, export_onnx
 
+    log_loading()
     photos = None if args.check is None else _photos(args.check)
     set_precision(1)
     classifier = load_classifier(args.run_folder, fit=args.fit, device="cpu")

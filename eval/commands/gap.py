@@ -15,7 +15,7 @@ from eval.commands.arguments import (
     check_real_of,
     open_real_of,
 )
-from factory.common.console import log, renamed, write, write_json
+from factory.common.console import log, log_loading, renamed, write, write_json
 from factory.common.devices import choose_threads, this_process
 from factory.common.errors import UserError
 from factory.common.options import (
@@ -127,6 +127,7 @@ def run(args: argparse.Namespace) -> None:
     from eval.gap_text import comparison_text, gap_text
     from eval.score_notes import note_counts
 
+    log_loading()
     this_process(args.device)
     real = open_real_of(args, prefix="real_")
     synthetic = _open_synthetic(args)

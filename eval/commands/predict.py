@@ -15,7 +15,7 @@ from eval.commands.arguments import (
     check_model,
     check_threshold,
 )
-from factory.common.console import launched_as, log, renamed, write, write_json
+from factory.common.console import launched_as, log, log_loading, renamed, write, write_json
 from factory.common.devices import choose_threads
 from factory.common.errors import Failure, Fault, UserError
 from factory.common.options import (
@@ -95,6 +95,7 @@ def run(args: argparse.Namespace) -> None:
     from factory.data.row_counts import left_out_line
 
     found = _find(args)
+    log_loading()
     set_precision(choose_threads(args.threads, shows=False))
     classifier = load_classifier(args.run_folder, fit=args.fit, device=args.device)
     if unfinished := classifier.checkpoint.facts.unfinished:

@@ -136,6 +136,8 @@ def run(args: argparse.Namespace) -> None:
     from factory.data.row_counts import counts_line
     from factory.gates.run import run_gates
 
+    if any(getattr(args, name) for name in _MODELS):
+        console.log_loading()
     memory = reporting_lack_of_memory(f"give a --batch-size below {batch_size}")
     with stopping_on_signals(), memory:
         report = run_gates(args.out, _gates(args, batch_size))
