@@ -18,6 +18,7 @@ from factory.common.untrusted_files import read_text, read_yaml
 from factory.common.whole_files import sha256
 from factory.data.sampling_record import held_out_kind
 from factory.models.model_folder import WEIGHTS
+from factory.models.model_folder import check_run as check_run_folder
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +62,19 @@ def is_onnx(run: str) -> bool:
     return run.lower().endswith(".onnx")
 
 
+def check_run(run: str) -> None:
+    """Check a run before large libraries are imported, as `load_checkpoint` does.
+
+    Raises:
+        UserError: It is an ONNX file, or no run folder.
+    """
+    if is_onnx(run):
+        raise UserError(
+            f"{run}: ONNX files work with predict and load_classifier only; give the run folder"
+        )
+    check_run_folder(run)
+
+
 def load_checkpoint(run: str, scoring: Scoring | None = None) -> Checkpoint:
     """Load a run's weights into the model that its `config.json` describes.
 
@@ -74,10 +88,7 @@ def load_checkpoint(run: str, scoring: Scoring | None = None) -> Checkpoint:
             fit it, or the classes have no names.
         Failure: The Hub cannot be reached.
     """
-    if is_onnx(run):
-        raise UserError(
-            f"{run}: ONNX files work with predict and load_classifier only; give the run folder"
-        )
+    check_run(run)
     scoring = scoring or Scoring()
     loaded = load_model(run)
     if loaded.label_names is None:

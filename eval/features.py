@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from eval.fit import make_transform
 from eval.labels import missing_names
+from eval.model_names import cannot_load, check_features, run_of
 from eval.predict import finite, pad, prepared
 from eval.score import set_precision
 from eval.scores_file import Preprocessing
@@ -21,7 +21,6 @@ from factory.common.devices import reporting_lack_of_memory, this_process
 from factory.common.errors import UserError, first_line
 from factory.data.open import OpenedDataset
 from factory.hub.client import bound_requests
-from factory.hub.ids import LOCAL, is_model_id, split_source
 
 if TYPE_CHECKING:
     import torch
@@ -98,9 +97,10 @@ def load_features(name: str, *, is_run: bool = False) -> FeatureModel:
     Raises:
         UserError: No such model, or its weights cannot be loaded.
     """
-    source, place = split_source(name)
-    if is_run or source or Path(name).exists() or is_model_id(name):
-        loaded = load_model(place if source == LOCAL else name)
+    check_features(name, is_run=is_run)
+    run = run_of(name, is_run=is_run)
+    if run is not None:
+        loaded = load_model(run)
         return FeatureModel(name, loaded.model, loaded.label_names, loaded.preprocessing, True)
     model = _pretrained(name)
     return FeatureModel(name, model, None, preprocessing_of(model, name))
@@ -109,21 +109,11 @@ def load_features(name: str, *, is_run: bool = False) -> FeatureModel:
 def _pretrained(name: str) -> Any:
     import timm
 
-    if ":" in name:
-        # timm would load it unchecked.
-        raise UserError(
-            f"--model {name}: unknown source {name.partition(':')[0]!r}; give a run folder, "
-            "ORG/NAME or timm's name of a model"
-        )
     bound_requests()
     try:
         return timm.create_model(name, pretrained=True).eval()
     except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise UserError(
-            f"--model {name}: folder not found, and timm cannot load pretrained weights of that "
-            f"name ({first_line(error)}); give a run folder of `train`, or check the name and the "
-            "network"
-        ) from None
+        raise cannot_load(name, first_line(error)) from None
 
 
 def choose_space(

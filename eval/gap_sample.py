@@ -12,7 +12,7 @@ from eval.labels import LabelMatch, match_real
 from eval.real import RealImages
 from eval.score import references_of
 from factory.common.errors import UserError
-from factory.common.text import some
+from factory.common.text import plural, some
 from factory.data.label_map import LabelMap
 
 Labels = NDArray[np.int64]
@@ -124,9 +124,10 @@ def _too_few(sizes: Mapping[str, tuple[int, int]], found: int, *, images: int) -
         if real < 2 * needed or made < needed
     ]
     return (
-        f"too few images: {found} of each side can be compared, {FEWEST} are needed; give every "
-        f"class {2 * needed} real images, half of them for the baseline, and {needed} synthetic "
-        f"ones ({some(short)})"
+        f"too few images: {found} real and {found} synthetic ones can be compared, {FEWEST} of "
+        f"each are needed; of {plural(len(sizes), 'class', 'classes')}, each needs {needed} "
+        f"synthetic images and {2 * needed} real ones, half of them for the baseline "
+        f"({some(short)})"
     )
 
 

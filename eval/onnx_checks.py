@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import prod
+from pathlib import Path
 from typing import Any
 
 from factory.common.errors import UserError
@@ -53,6 +54,18 @@ OPERATORS = frozenset(
     )
 )
 """Operators whose results have a size that follows from the sizes of their inputs."""
+
+
+def require_file(path: Path, *, shown: str) -> None:
+    """Reject a path without a file.
+
+    Raises:
+        UserError: There is none.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"{shown}: no such ONNX file; write it with `{command('export RUN --onnx FILE')}`"
+        )
 
 
 def parts(message: Any) -> Iterator[Any]:

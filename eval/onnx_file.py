@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from eval.checkpoint import Checkpoint
-from eval.onnx_checks import checked_model
+from eval.onnx_checks import checked_model, require_file
 from eval.onnx_session import OnnxModel
 from eval.scores_file import ModelFacts, Preprocessing
 from factory.common.errors import UserError
@@ -110,10 +110,7 @@ def load_onnx(path: Path, *, shown: str) -> Checkpoint:
 
 
 def _contents(path: Path, shown: str) -> bytes:
-    if not path.is_file():
-        raise UserError(
-            f"{shown}: no such ONNX file; write it with `{command('export RUN --onnx FILE')}`"
-        )
+    require_file(path, shown=shown)
     if path.stat().st_size > MAX_BYTES:
         raise UserError(f"{shown}: is larger than {MAX_BYTES:,} bytes and is not read")
     return path.read_bytes()

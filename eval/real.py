@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from factory.common.errors import UserError
 from factory.common.storage import at_home
+from factory.data.early_checks import check_rows
 from factory.data.open import OpenedDataset, open_dataset
 from factory.data.readable import only_readable
 from factory.data.row_counts import class_counts
@@ -33,6 +34,39 @@ class RealImages:
     def class_counts(self) -> dict[str, int]:
         """Number of images per class, by name."""
         return class_counts(self.labels, self.opened.label_names)
+
+
+def check_real(
+    reference: str | Path,
+    *,
+    config_name: str | None = None,
+    split: str | None = None,
+    row_filter: str | None = None,
+    name: str | None = None,
+) -> None:
+    """Check what `open_real` is given, as far as that needs no large library.
+
+    Raises:
+        UserError: See `factory.data.early_checks.check_rows`; or the name is invalid.
+    """
+    check_name(name)
+    check_rows(
+        reference,
+        config_name=config_name,
+        split=split,
+        preferred_split="test",
+        row_filter=row_filter,
+    )
+
+
+def check_name(name: str | None) -> None:
+    """Reject a short name that is no part of a file name.
+
+    Raises:
+        UserError: It has other characters.
+    """
+    if name is not None and not re.fullmatch(r"[\w.-]+", name):
+        raise UserError(f"--real-name {name}: use letters, digits, _, - and . only")
 
 
 def open_real(
@@ -63,8 +97,7 @@ def open_real(
     Raises:
         UserError: See `open_dataset`; or images without a label, or an invalid name.
     """
-    if name is not None and not re.fullmatch(r"[\w.-]+", name):
-        raise UserError(f"--real-name {name}: use letters, digits, _, - and . only")
+    check_name(name)
     opened = open_dataset(
         reference,
         config_name=config_name,

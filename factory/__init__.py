@@ -12,11 +12,14 @@ The Python API has three functions, which the commands use too:
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from factory.common.version import VERSION as __version__
 
+# Type checkers take it for true; importing `typing` would take most of the time of this module.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from factory.builder.build import build
     from factory.planner.plan import plan
     from factory.recipe.library import load_recipe, load_recipes

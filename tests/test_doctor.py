@@ -132,7 +132,7 @@ def test_a_mistyped_model_is_a_usage_error() -> None:
 def test_a_model_is_measured_as_it_will_be_used() -> None:
     with pytest.raises(UserError, match=r"--offload group .* this machine computes on cpu"):
         measure_batch_sizes("embedded", seconds=1, device="cpu", offload="group")
-    with pytest.raises(UserError, match="quantize 'int4': expected int8 or nf4"):
+    with pytest.raises(UserError, match="--quantize int4: expected int8 or nf4"):
         measure_batch_sizes("embedded", seconds=1, device="cpu", quantize="int4")
 
 

@@ -274,9 +274,9 @@ def test_an_error_is_one_line(
 def test_classes_with_too_few_images_are_named() -> None:
     sizes = {"cat": (4, 12), "dog": (30, 3), "emu": (40, 40)}
     assert _too_few(sizes, 11, images=1000) == (
-        "too few images: 11 of each side can be compared, 20 are needed; give every class 14 real "
-        "images, half of them for the baseline, and 7 synthetic ones (cat has 4 real and 12 "
-        "synthetic, dog has 30 real and 3 synthetic)"
+        "too few images: 11 real and 11 synthetic ones can be compared, 20 of each are needed; of "
+        "3 classes, each needs 7 synthetic images and 14 real ones, half of them for the baseline "
+        "(cat has 4 real and 12 synthetic, dog has 30 real and 3 synthetic)"
     )
 
 

@@ -514,8 +514,8 @@ def test_the_old_name_of_image_seeds_is_read_with_a_hint(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--only", "cifar10"), "--only cifar10: not in the study; it has: digits"),
-        (("--real", "digits"), "must be SET=DATASET"),
+        (("--only", "cifar10"), "--only cifar10: expected digits"),
+        (("--real", "digits"), "--real digits: expected SET=DATASET"),
         (("--real", "other=x"), "has no dataset 'other'; it has: digits"),
         (("--report", "docs"), "--report docs: is a folder; name a file"),
     ],

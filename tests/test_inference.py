@@ -511,7 +511,7 @@ def test_compiled_code_gives_the_same_bytes_in_every_process(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"compile": "all"}, "compile 'all': expected blocks or network"),
+        ({"compile": "all"}, "--compile all: expected blocks or network"),
         ({"compile": "blocks", "cache": "taylorseer"}, "--compile cannot be used with --cache"),
         ({"compile": "blocks", "offload": "group"}, "--compile cannot be used with --offload"),
         ({"batch_size": "auto", "compile": "blocks"}, "auto cannot be used with --compile, which"),

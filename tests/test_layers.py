@@ -15,16 +15,16 @@ ROOT = Path(__file__).parent.parent
 FACES = {
     "models": (
         "adapter_files classifier clip embedded folder_configs inference instruct model_config "
-        "model_folder model_size presets quiet scheduler_families small_stem variants"
+        "model_folder model_size presets quiet scheduler_families small_stem timm_names variants"
     ),
     "hub": (
         "changes client download errors ids publish ranges recipe_references refs session "
         "small_files upload"
     ),
     "data": (
-        "class_names columns dependent_columns folder_level image_folder image_stream image_table "
-        "label_map label_options left_out marks open open_stream pixels readable row_counts "
-        "row_filter row_subsets sampling_record"
+        "class_names columns dependent_columns early_checks folder_level image_folder image_stream "
+        "image_table label_map label_options left_out marks open open_stream pixels readable "
+        "row_counts row_filter row_subsets sampling_record"
     ),
     "distributions": "base caption_texts captions continuous discrete scalar template variables",
     "recipe": (

@@ -15,12 +15,15 @@ import pytest
 
 from eval.cli import COMMANDS as EVAL
 from eval.cli import main as eval_main
+from factory.builder.report import Part
 from factory.cli.main import COMMANDS as FACTORY
 from factory.cli.main import main as factory_main
 from factory.common import console
 from factory.common.commands import command_parsers
+from factory.common.errors import UserError
 from factory.common.options import add_quiet
 from factory.common.version import VERSION
+from factory.models.inference import Cache
 from train.generator.cli import _parser as generator_parser
 from train.parser import build_parser
 
@@ -333,3 +336,40 @@ def test_every_command_tells_its_version(capsys: pytest.CaptureFixture[str]) -> 
             with pytest.raises(SystemExit, match="0"):
                 program([name, "--version"])
             assert VERSION in capsys.readouterr().out, name
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "said"),
+    [
+        (Part.parse, "3", "--part 3: expected I/N, e.g. 3/16 for the third of 16 parts"),
+        (Part.parse, "4/3", "--part 4/3: expected 1/3 to 3/3"),
+        (Part.parse, "1/0", "--part 1/0: expected 1 or more parts"),
+        (
+            Cache.parse,
+            "frist-block:0.1",
+            "--cache frist-block:0.1: expected first-block, first-block:THRESHOLD (above 0, "
+            "default 0.05), taylorseer or taylorseer:STEPS (2 or more, default 5); did you mean "
+            "first-block?",
+        ),
+    ],
+)
+def test_a_wrong_value_is_answered_with_what_is_expected(
+    parse: Callable[[str], object], text: str, said: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        parse(text)
+    assert str(caught.value) == said
+
+
+def test_a_push_that_is_interrupted_says_that_it_can_be_repeated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("factory.sharing.push_dataset.push", interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        factory_main(["push", "out", "org/name"])
+    assert getattr(caught.value, "remedy") == (  # noqa: B009
+        "run the same command again; transferred data is kept"
+    )

@@ -152,8 +152,8 @@ def test_cycles_name_the_chain(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ("sampling.sed=1", "--set sampling.sed=1: sampling.sed: unknown key; did you mean 'seed'?"),
-        ("sampling", "--set sampling: expected key=value, e.g. sampling.seed=1"),
-        ("a..b=1", "--set a..b=1: expected key=value, e.g. sampling.seed=1"),
+        ("sampling", "--set sampling: expected KEY=VALUE, e.g. sampling.seed=1"),
+        ("a..b=1", "--set a..b=1: expected KEY=VALUE, e.g. sampling.seed=1"),
         ("output.size=big", "--set output.size=big: output.size: expected pixels or"),
         (
             "prompt.x=1",

@@ -1,14 +1,17 @@
 """Start `train` as a package (`python -m train`) or a folder (`accelerate launch train`)."""
 
+import os.path
 import sys
-from pathlib import Path
 
 if not __package__:
     # Started as a folder, sys.path[0] is the folder itself: replace it with the parent.
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    sys.path[0] = os.path.realpath(f"{__file__}/../..")
 
-from factory.common.entry import run_main
-from train.cli import main
+from factory.common.early_stop import end_quietly
 
 if __name__ == "__main__":
+    end_quietly()
+    from factory.common.entry import run_main
+    from train.cli import main
+
     run_main(main)

@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from factory.common.console import launched_as, log
-from factory.common.dataset_files import check_config
 from factory.common.errors import UserError
-from factory.common.storage import at_home
+from factory.data.early_checks import check_rows
+from factory.hub.ids import is_model_id
+from factory.models.model_folder import check_model_folder
 from train import presets
+from train.model_name import check_model_name
 from train.options import TrainOptions
+from train.pixel_memory import check_memory
 from train.run_folder import check_folder
 from train.settings import Hyperparameters
 from train.stems import own_stem, with_small_stem
 
 
-def check_configs(options: TrainOptions) -> None:
-    """Check first: a mistyped config of a local dataset must not wait for torch to be imported."""
+def check_datasets(options: TrainOptions) -> None:
+    """Check first: a mistyped folder, config or split must not wait for torch to be imported.
+
+    Raises:
+        UserError: See `check_rows`, or a dataset to stream is on this machine.
+    """
+    if options.stream:
+        from factory.data.open_stream import require_hub_id
+
+        require_hub_id(options.dataset)
+        return
     for reference in (options.dataset, *options.more_datasets):
-        folder = at_home(reference)
-        if folder.is_dir():
-            check_config(folder, options.config_name, shown=reference)
+        check_rows(
+            reference,
+            config_name=options.config_name,
+            split=options.split,
+            row_filter=options.row_filter,
+        )
+    if options.real_train is not None:
+        check_rows(options.real_train)
 
 
 def check_stream(options: TrainOptions) -> None:
@@ -112,28 +130,64 @@ def resolve_preset(options: TrainOptions, preset: str) -> tuple[TrainOptions, Hy
     return replace(options, model_args={**own, **options.model_args}), values
 
 
-def check_files(options: TrainOptions, values: Hyperparameters) -> None:
-    """Check the model's name, its weights and the run folder before the processes are joined."""
-    from train.model import check_model_name, quieten_timm
+def check_names(options: TrainOptions, values: Hyperparameters) -> None:
+    """Check the model's name, its weights, the teacher and the run folder; nothing is imported.
+
+    Raises:
+        UserError: One of them does not exist or is something else.
+    """
+    check_model_name(options.model)
+    check_memory(options.pixel_memory)
+    if values.split_bn and options.real_train is None:
+        raise UserError("--split-bn needs --real-train: it separates real from generated images")
+    _check_distillation(values, teacher=options.teacher)
+    if options.weights is not None:
+        _check_weights_file(options.weights)
+    check_folder(options.out)
+
+
+def check_libraries(options: TrainOptions, values: Hyperparameters) -> None:
+    """Check what only timm and accelerate know, before the processes are joined."""
+    import timm  # noqa: F401 (the model's name is looked up in it now)
+
+    from train.model import quieten_timm
     from train.optimizer import check_optimizer
     from train.policies import check_policy
-    from train.teacher import check_distillation
     from train.trackers import check_trackers
-    from train.weights import check_weights_file
 
     quieten_timm()
+    # Code of the user may have registered models of its own.
     check_model_name(options.model)
     if values.stem == "small":
         with_small_stem(options.model, options.model_args)
     check_optimizer(values)
     check_policy(values)
-    if values.split_bn and options.real_train is None:
-        raise UserError("--split-bn needs --real-train: it separates real from generated images")
-    check_distillation(values, teacher=options.teacher)
     check_trackers(options.log_with)
-    if options.weights is not None:
-        check_weights_file(options.weights)
-    check_folder(options.out)
+
+
+def _check_weights_file(path: Path) -> None:
+    if path.is_dir():
+        raise UserError(
+            f"--weights {path}: is a folder; name a file in it, or load a run folder with "
+            f"--model local-dir:{path} --pretrained"
+        )
+    if not path.is_file():
+        raise UserError(f"--weights {path}: file not found")
+
+
+def _check_distillation(values: Hyperparameters, *, teacher: str | None) -> None:
+    """Check that options of distillation have a teacher, and that a run on this machine exists.
+
+    Raises:
+        UserError: They have none, or it is no run.
+    """
+    place = (teacher or "").removeprefix("local-dir:")
+    if place and not is_model_id(place):
+        check_model_folder(Path(place), f"--teacher {place}")
+    for name in ("distill_weight", "distill_temperature"):
+        if teacher is None and getattr(values, name) != type(values).model_fields[name].default:
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(f"{option} needs --teacher; add it, or remove {option}")
 
 
 def log_once(text: str) -> None:

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import to_jsonable_python
 
 from factory.common.console import log
 from factory.common.errors import UserError
 from train.config import RunConfig, differing_keys
+from train.options import TrainOptions
 from train.run_folder import CONFIG, read_config, write_config
+from train.settings import Hyperparameters
 
 _PLACE = ("reference", "commit")
 _UNCOMPARED = ("weights", "teacher", "overrides")
@@ -36,10 +39,8 @@ def claim(out: Path, config: RunConfig) -> None:
         different = differing_keys(_compared(there), _compared(now))
         longer = _is_longer(there, now, different)
         if different and not longer:
-            raise UserError(
-                f"{out}: contains another run, which differs in {'; '.join(different)}; "
-                f"{unfitted or _way_out(out, there, now)}"
-            )
+            epochs = now["hyperparameters"]["epochs"]
+            raise _another_run(out, different, unfitted or _way_out(out, there, epochs))
         if moved:
             log(
                 f"{out}: the data has moved but has the same pixels and labels, so this run "
@@ -55,6 +56,60 @@ def claim(out: Path, config: RunConfig) -> None:
             write_config(path, written | {key: now[key] for key in keys})
         return
     write_config(path, now)
+
+
+def check_same_run(out: Path, options: TrainOptions, values: Hyperparameters, preset: str) -> None:
+    """Check the same early, as far as the options tell, before the data is read.
+
+    Raises:
+        UserError: The folder belongs to another run; the message names the keys found so far.
+    """
+    path = out / CONFIG
+    if not path.exists():
+        return
+    there = _with_defaults(read_config(path))
+    now = _known(options, values, preset)
+    different = differing_keys(_as_in(there, now), now)
+    if different:
+        raise _another_run(out, different, _way_out(out, there, values.epochs))
+
+
+def _known(options: TrainOptions, values: Hyperparameters, preset: str) -> dict[str, Any]:
+    """Return values of a run's config that neither the data nor the model's weights decide."""
+    given = {
+        "config_name": options.config_name,
+        "split": options.split,
+        "image_column": options.image_column,
+        "label_column": options.label_column,
+    }
+    given = {key: value for key, value in given.items() if value is not None}
+    # Of the others, what the user asks for is final. `claim` knows older runs that record no `fit`,
+    # and may allow more epochs at a constant rate.
+    asked = {*options.overrides, "epochs"} - {"fit"}
+    asked -= {"epochs"} if values.schedule == "constant" else set()
+    now = {
+        "model": options.model,
+        "pretrained": options.pretrained,
+        "head_only": options.head_only,
+        "model_args": dict(options.model_args),
+        "preset": preset,
+        "seed": options.seed,
+        "mix": options.mix,
+        "data": given
+        | {"row_filter": options.row_filter, "images_per_class": options.images_per_class},
+        "hyperparameters": values.model_dump(include=asked),
+    }
+    return to_jsonable_python(now)  # type: ignore[no-any-return]
+
+
+def _as_in(there: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a config that `now` has, too; what it lacks is as it is now."""
+    return {
+        key: _as_in(old, value)
+        if isinstance(value, dict) and isinstance(old := there.get(key), dict)
+        else there.get(key, value)
+        for key, value in now.items()
+    }
 
 
 def _with_defaults(there: dict[str, Any]) -> dict[str, Any]:
@@ -110,10 +165,16 @@ def _epochs(there: dict[str, Any]) -> int | None:
     return found if isinstance(found, int) else None
 
 
-def _way_out(out: Path, there: dict[str, Any], now: dict[str, Any]) -> str:
+def _another_run(out: Path, different: list[str], remedy: str) -> UserError:
+    return UserError(
+        f"{out}: contains another run, which differs in {'; '.join(different)}; {remedy}"
+    )
+
+
+def _way_out(out: Path, there: dict[str, Any], epochs: int) -> str:
     remedy = "choose another --out"
     old = _epochs(there)
-    if old is None or now["hyperparameters"]["epochs"] <= old:
+    if old is None or epochs <= old:
         return remedy
     return (
         f"for more epochs {remedy}: the run starts again, because its learning rate depends on "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -17,26 +16,11 @@ from factory.hub.client import bound_requests
 from factory.hub.ids import LOCAL, split_source
 from factory.models.model_folder import fetch_model, read_model_folder
 from factory.models.model_size import no_larger_than
+from train.model_name import check_model_name
 from train.run_folder import WEIGHTS
 from train.settings import IMAGENET_MEAN, IMAGENET_STD
 
 _MOST_FEATURES = 8192
-
-
-def check_model_name(name: str) -> None:
-    """Check that timm has a model, unless the name is one of a folder or of the Hub.
-
-    Raises:
-        UserError: It has not; the message suggests similar names.
-    """
-    import timm
-
-    bare = name.partition(".")[0]
-    if split_source(name)[0] or (":" not in name and timm.is_model(bare)):
-        return
-    near = difflib.get_close_matches(bare, timm.list_models(), n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else "see timm.list_models()"
-    raise UserError(f"--model {name}: timm has no such model; {hint}")
 
 
 def create_classifier(

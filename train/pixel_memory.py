@@ -19,6 +19,16 @@ _GB = 1e9
 _SHARE = 0.5
 
 
+def check_memory(memory: float | None) -> None:
+    """Check `--pixel-memory`.
+
+    Raises:
+        UserError: It is below 0.
+    """
+    if memory is not None and not memory >= 0:
+        raise UserError(f"--pixel-memory {memory:g}: expected 0 or more")
+
+
 def choose_pixels(
     out: Path,
     *,
@@ -39,14 +49,9 @@ def choose_pixels(
         memory: `--pixel-memory` in GB, or None.
         accelerator: The processes.
         note: Receives the line.
-
-    Raises:
-        UserError: The memory is below 0.
     """
     from accelerate.utils import broadcast_object_list
 
-    if memory is not None and not memory >= 0:
-        raise UserError(f"--pixel-memory {memory:g}: must be 0 or more")
     need = num_images * side * side * 3
     # Free memory differs from process to process.
     (limit,) = broadcast_object_list([_limit(memory)])

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from factory.common.console import log
 from factory.common.errors import UserError
-from factory.common.text import suggest
+from factory.common.text import expected_word
 from train.architectures import AS_CODE, AS_PAPER, CORRECTED_SMALL, Family, family_of
 from train.config import option_faults
 from train.fitting import fit_to_epochs, fitted_augmentation
@@ -233,8 +233,7 @@ def resolve(
     if "val_fraction" in overrides and "val_images" in overrides:
         raise UserError("--val-fraction and --val-images exclude each other; give one of them")
     if preset not in PRESETS:
-        hint = suggest(preset, PRESETS, otherwise="known")
-        raise UserError(f"--preset {preset}: unknown preset; {hint}")
+        raise UserError(f"--preset {preset}: {expected_word(preset, PRESETS)}")
     chosen = PRESETS[preset]
     values = chosen.hyperparameters.model_dump()
     values.update(family_of(model, chosen.families).hyperparameters)

@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory.common.allocator import keep_freed_memory
+from factory.common.console import log_loading
 from factory.common.devices import reporting_lack_of_memory
 from factory.common.errors import UserError
 from factory.common.imports import without_garbage_collection
 from factory.common.resources import cores_per_process
 from factory.common.text import plural
+from factory.common.whole_files import sha256
 from factory.data.sampling_record import held_out_kind
 from train.architectures import timm_name
 from train.choices import (
-    check_configs,
-    check_files,
+    check_datasets,
+    check_libraries,
+    check_names,
     check_push,
     check_stream,
     check_weights_are_loaded,
@@ -26,7 +29,7 @@ from train.choices import (
     log_once,
     resolve_preset,
 )
-from train.claim import claim
+from train.claim import check_same_run, claim
 from train.config import Pixels, RunConfig
 from train.duplicates import report_duplicates
 from train.mixing import short_name
@@ -59,8 +62,8 @@ def train(options: TrainOptions) -> RunSummary:
         UserError: The user can fix the input; nothing was trained.
         Failure: The loss is not finite.
     """
-    check_configs(options)
     check_stream(options)
+    check_datasets(options)
     more = f" and {plural(others, 'more dataset')}" if (others := _further(options)) else ""
     log_once(f"training {options.model} on {options.dataset}{more}: {options.out}")
     options, values, preset, accelerator = _resolve(options)
@@ -88,16 +91,20 @@ def _further(options: TrainOptions) -> int:
 @without_garbage_collection()
 def _resolve(options: TrainOptions) -> tuple[TrainOptions, Hyperparameters, str, Accelerator]:
     """Resolve and check the options, and join the launch: most libraries are imported here."""
-    from train.environment import accelerate_options, join_launch
-    from train.weights_input import with_input_of_weights
-
     options = replace(options, model=timm_name(options.model))
     was_chosen = options.preset is not None
     options, preset = choose_preset(options)
     check_weights_are_loaded(options)
     check_push(options)
     options, values = resolve_preset(options, preset)
-    check_files(options, values)
+    check_names(options, values)
+    check_same_run(options.out, options, values, preset)
+    log_loading()
+
+    from train.environment import accelerate_options, join_launch
+    from train.weights_input import with_input_of_weights
+
+    check_libraries(options, values)
     if options.pretrained and options.weights is None:
         chosen = None if was_chosen else options.overrides
         values = with_input_of_weights(values, options.model, chosen=chosen, note=log_once)
@@ -197,13 +204,12 @@ def _run_config(
     teacher: Teacher | None,
 ) -> RunConfig:
     from train.sources import data_source
-    from train.weights import check_weights_file
 
     return RunConfig(
         model=options.model,
         pretrained=options.pretrained,
         weights=options.weights.name if options.weights else None,
-        weights_sha256=check_weights_file(options.weights) if options.weights else None,
+        weights_sha256=sha256(options.weights) if options.weights else None,
         head_only=options.head_only,
         teacher=options.teacher,
         teacher_sha256=teacher.sha256 if teacher is not None else None,

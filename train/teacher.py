@@ -160,20 +160,5 @@ def _outputs(own: list[str], label_names: Sequence[str], place: str) -> tuple[in
     return tuple(one for one in found if one is not None)
 
 
-def check_distillation(values: Hyperparameters, *, teacher: str | None) -> None:
-    """Check that options of distillation have a teacher, and that a run on this machine exists.
-
-    Raises:
-        UserError: They have none, or it is no run.
-    """
-    place = (teacher or "").removeprefix("local-dir:")
-    if place and not is_model_id(place):
-        read_model_folder(Path(place), f"--teacher {place}")
-    for name in ("distill_weight", "distill_temperature"):
-        if teacher is None and getattr(values, name) != type(values).model_fields[name].default:
-            option = f"--{name.replace('_', '-')}"
-            raise UserError(f"{option} needs --teacher; add it, or remove {option}")
-
-
 def _channels(values: Sequence[float], images: Tensor) -> Tensor:
     return torch.tensor(values, device=images.device, dtype=images.dtype).view(1, 3, 1, 1)

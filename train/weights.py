@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import sys
 import warnings
@@ -17,23 +16,6 @@ from factory.common.errors import UserError, first_line
 
 # Counters of batch norm, which old checkpoints lack and which training does not read.
 _OPTIONAL = "num_batches_tracked"
-
-
-def check_weights_file(path: Path) -> str:
-    """Return the SHA-256 of a checkpoint file.
-
-    Raises:
-        UserError: It is missing, or a folder.
-    """
-    if path.is_dir():
-        raise UserError(
-            f"--weights {path}: is a folder; name a file in it, or load a run folder with "
-            f"--model local-dir:{path} --pretrained"
-        )
-    if not path.is_file():
-        raise UserError(f"--weights {path}: file not found")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_weights(model: nn.Module, path: Path, *, name: str) -> None:

@@ -43,6 +43,18 @@ def add_real(parser: argparse.ArgumentParser, *, prefix: str = "", required: boo
     )
 
 
+def check_real_of(args: argparse.Namespace, *, prefix: str = "") -> None:
+    """Check the options of `add_real` before large libraries are imported."""
+    from eval.real import check_real
+
+    config, split, row_filter = (
+        getattr(args, prefix + name) for name in ("config", "split", "filter")
+    )
+    check_real(
+        args.real, config_name=config, split=split, row_filter=row_filter, name=args.real_name
+    )
+
+
 def open_real_of(args: argparse.Namespace, *, prefix: str = "", shows: bool = True) -> RealImages:
     """Open the images that the options of `add_real` choose; see `eval.real.open_real`."""
     from eval.real import open_real
@@ -119,6 +131,22 @@ def check_threshold(args: argparse.Namespace) -> None:
     """
     if args.data is not None and args.threshold != AUTO:
         raise UserError(f"--data {args.data} is read by --threshold auto only; add it")
+
+
+def check_model(run: str) -> None:
+    """Check a run folder or an ONNX file before large libraries are imported.
+
+    Raises:
+        UserError: It does not exist, or is something else.
+    """
+    from eval.checkpoint import check_run, is_onnx
+    from eval.onnx_checks import require_file
+    from factory.common.storage import at_home
+
+    if is_onnx(run):
+        require_file(at_home(run), shown=run)
+    else:
+        check_run(str(at_home(run)))
 
 
 def add_process(parser: argparse.ArgumentParser, *, batch_size: int = 256) -> None:

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eval.commands.arguments import add_process, add_real, open_real_of
-from factory.common.console import log, write, write_json
+from eval.commands.arguments import add_process, add_real, check_real_of, open_real_of
+from factory.common.console import log, log_loading, write, write_json
 from factory.common.devices import choose_threads, this_process
 from factory.common.options import add_json, add_out, check_folder, made, option
 from factory.common.program import command
@@ -47,10 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Score the model once per prompt set."""
     from eval.prompts import find_prompts
+    from factory.models.clip import require_folder
 
     chosen = [find_prompts(text) for text in args.prompts or ("clip-single", "paper")]
     check_folder("--out", args.out)
     labels = label_map_of(args)
+    check_real_of(args)
+    require_folder(args.model, option="--model")
 
     from eval.clip import score_zero_shot
     from eval.score import write_apart
@@ -58,6 +61,7 @@ def run(args: argparse.Namespace) -> None:
     from eval.scores_io import as_plain
     from factory.models.clip import load_clip
 
+    log_loading()
     state, written = this_process(args.device), []
     threads = choose_threads(args.threads, shows=state.is_main_process)
     try:

@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eval.commands.arguments import DATASET, add_fit, add_threshold, check_threshold
-from factory.common.console import launched_as, log, write, write_json
+from eval.commands.arguments import DATASET, add_fit, add_threshold, check_model, check_threshold
+from factory.common.console import launched_as, log, log_loading, write, write_json
 from factory.common.errors import UserError
 from factory.common.options import add_json, add_quiet, check_file, option
 from factory.common.program import command
@@ -48,6 +48,8 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(
             f"export runs as one process; start it without a launcher: `{command('export')} ...`"
         )
+    from eval.checkpoint import is_onnx
+
     check_threshold(args)
     check_file("--onnx", args.onnx)
     if args.onnx.exists() and not args.overwrite:
@@ -56,6 +58,9 @@ def run(args: argparse.Namespace) -> None:
         )
     if args.onnx.suffix.lower() != ".onnx":
         raise UserError(f"--onnx {args.onnx}: end the name in .onnx")
+    check_model(args.run_folder)
+    if is_onnx(args.run_folder):
+        raise UserError(f"{args.run_folder}: is an ONNX file already; name the run")
 
     from eval.classifier import load_classifier
     from eval.onnx_file import require_onnx
@@ -65,11 +70,10 @@ def run(args: argparse.Namespace) -> None:
     require_onnx("onnx", "onnxscript", "onnxruntime")
     from eval.onnx_export import IMAGES, LIMIT, export_onnx
 
+    log_loading()
     photos = None if args.check is None else _photos(args.check)
     set_precision(1)
     classifier = load_classifier(args.run_folder, fit=args.fit, device="cpu")
-    if classifier.checkpoint.is_onnx:
-        raise UserError(f"{args.run_folder}: is an ONNX file already; name the run")
     if unfinished := classifier.checkpoint.facts.unfinished:
         log(f"warning: {args.run_folder} is {unfinished}")
     threshold, rejection = chosen_threshold(classifier, args.threshold, args.data)

@@ -7,8 +7,15 @@ import shlex
 from functools import partial
 from typing import TYPE_CHECKING
 
-from eval.commands.arguments import DATASET, add_fit, add_process, add_real, open_real_of
-from factory.common.console import log, renamed, write, write_json
+from eval.commands.arguments import (
+    DATASET,
+    add_fit,
+    add_process,
+    add_real,
+    check_real_of,
+    open_real_of,
+)
+from factory.common.console import log, log_loading, renamed, write, write_json
 from factory.common.devices import choose_threads, this_process
 from factory.common.errors import UserError
 from factory.common.options import (
@@ -100,10 +107,19 @@ def _add_space(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Compare the datasets, plot and write the results."""
+    from eval.model_names import check_features
+    from eval.real import check_real
+
     check_folder("--out", args.out)
     check_suggestion(args)
     _check_other(args)
     labels, name = label_map_of(args), args.trained or args.model
+    check_real_of(args, prefix="real_")
+    for reference, rows in _synthetic(args):
+        check_real(
+            reference, config_name=rows["config"], split=rows["split"], row_filter=rows["filter"]
+        )
+    check_features(name, is_run=args.trained is not None)
 
     from eval.gap_compare import compare
     from eval.gap_sample import sample_images
@@ -111,6 +127,7 @@ def run(args: argparse.Namespace) -> None:
     from eval.gap_text import comparison_text, gap_text
     from eval.score_notes import note_counts
 
+    log_loading()
     this_process(args.device)
     real = open_real_of(args, prefix="real_")
     synthetic = _open_synthetic(args)
@@ -155,6 +172,13 @@ def _given(args: argparse.Namespace, prefix: str) -> dict[str, str | None]:
     return {name: getattr(args, f"{prefix}_{name}") for name in names}
 
 
+def _synthetic(args: argparse.Namespace) -> list[tuple[str, dict[str, str | None]]]:
+    """Return the synthetic datasets, each with the options that choose its rows."""
+    chosen = {"syn": args.synthetic, "other": args.other}
+    found = [(one, _given(args, prefix)) for prefix, one in chosen.items() if one is not None]
+    return [(one, rows | {"split": rows["split"] or "train"}) for one, rows in found]
+
+
 def _check_other(args: argparse.Namespace) -> None:
     given = [name for name, value in _given(args, "other").items() if value is not None]
     if args.other is None and given:
@@ -168,21 +192,15 @@ def _check_other(args: argparse.Namespace) -> None:
 def _open_synthetic(args: argparse.Namespace) -> list[RealImages]:
     from eval.real import open_real
 
-    chosen = {"syn": args.synthetic, "other": args.other}
-    found = []
-    for prefix, reference in chosen.items():
-        if reference is None:
-            continue
-        rows = _given(args, prefix)
-        found.append(
-            open_real(
-                reference,
-                config_name=rows["config"],
-                split=rows["split"] or "train",
-                row_filter=rows["filter"],
-                image_column=rows["image_column"],
-                label_column=rows["label_column"],
-                skip_unreadable=args.skip_unreadable,
-            )
+    return [
+        open_real(
+            reference,
+            config_name=rows["config"],
+            split=rows["split"],
+            row_filter=rows["filter"],
+            image_column=rows["image_column"],
+            label_column=rows["label_column"],
+            skip_unreadable=args.skip_unreadable,
         )
-    return found
+        for reference, rows in _synthetic(args)
+    ]

@@ -8,8 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eval.commands.arguments import add_fit, add_process, add_threshold, check_threshold
-from factory.common.console import launched_as, log, renamed, write, write_json
+from eval.commands.arguments import (
+    add_fit,
+    add_process,
+    add_threshold,
+    check_model,
+    check_threshold,
+)
+from factory.common.console import launched_as, log, log_loading, renamed, write, write_json
 from factory.common.devices import choose_threads
 from factory.common.errors import Failure, Fault, UserError
 from factory.common.options import (
@@ -89,6 +95,7 @@ def run(args: argparse.Namespace) -> None:
     from factory.data.row_counts import left_out_line
 
     found = _find(args)
+    log_loading()
     set_precision(choose_threads(args.threads, shows=False))
     classifier = load_classifier(args.run_folder, fit=args.fit, device=args.device)
     if unfinished := classifier.checkpoint.facts.unfinished:
@@ -143,6 +150,7 @@ def _check(args: argparse.Namespace) -> None:
     check_file("--csv", args.csv)
     check_file("--sheet", args.sheet)
     check_threshold(args)
+    check_model(args.run_folder)
 
 
 def _find(args: argparse.Namespace) -> Found:

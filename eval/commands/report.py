@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.commands.arguments import add_real, open_real_of
+from eval.commands.arguments import add_real, check_real_of, open_real_of
 from factory.common.console import log, write, write_json
 from factory.common.dataset_files import REPORT
 from factory.common.options import (
@@ -79,6 +79,14 @@ def run(args: argparse.Namespace) -> None:
     check_file("--out", out)
     if args.static_space is not None:
         check_folder("--static-space", args.static_space)
+    if args.real is not None:
+        # `gather` reads these first, but the real images are opened before it.
+        from eval.report_page.dataset import open_report_dataset
+        from eval.report_page.runs import require_paths
+
+        open_report_dataset(args.dataset)
+        require_paths(args.runs)
+        check_real_of(args, prefix="real_")
 
     from eval.report_page.gather import gather
     from eval.report_page.page import render

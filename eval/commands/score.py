@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eval.commands.arguments import add_fit, add_process, add_real, open_real_of
-from factory.common.console import log, renamed, write, write_json
+from eval.commands.arguments import add_fit, add_process, add_real, check_real_of, open_real_of
+from factory.common.console import log, log_loading, renamed, write, write_json
 from factory.common.devices import choose_threads, this_process
 from factory.common.errors import Failure, UserError
 from factory.common.options import add_json, add_out, check_file, made, option
@@ -79,10 +79,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Score every run."""
     _check_outputs(args)
+    check_real_of(args)
+    if len(args.runs) == 1:
+        # Of several runs, the others are scored.
+        from eval.checkpoint import check_run
+
+        check_run(args.runs[0])
 
     from eval.score_notes import note_counts
 
     scoring, labels = _scoring(args), label_map_of(args)
+    log_loading()
     state = this_process(args.device)
     args.threads = choose_threads(args.threads, shows=state.is_main_process)
     try:

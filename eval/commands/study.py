@@ -12,6 +12,7 @@ from factory.common.console import log, renamed, write, write_json
 from factory.common.errors import UserError
 from factory.common.options import add_dry_run, add_json, check_file, not_negative, option, positive
 from factory.common.program import NAME, command
+from factory.common.text import expected_word
 
 if TYPE_CHECKING:
     from eval.study.spec import StudySpec
@@ -97,13 +98,14 @@ def run(args: argparse.Namespace) -> None:
     chosen = args.only
     unknown = [name for name in chosen if name not in spec.sets]
     if unknown:
-        raise UserError(f"--only {unknown[0]}: not in the study; it has: {', '.join(spec.sets)}")
+        raise UserError(f"--only {unknown[0]}: {expected_word(unknown[0], spec.sets)}")
     if chosen:
         spec = only(spec, chosen)
     if args.images_per_class:
         count = {"images_per_class": args.images_per_class}
         sets = {name: one.model_copy(update=count) for name, one in spec.sets.items()}
         spec = spec.model_copy(update={"sets": sets})
+    _check_images(spec)
     changed = [*_resized(args), *_other_images(args, spec)]
     if changed:
         spec = without_conclusions(spec, " ".join(changed))
@@ -123,6 +125,20 @@ def run(args: argparse.Namespace) -> None:
         write_json(json.loads(report.with_suffix(".json").read_text(encoding="utf-8")))
 
 
+def _check_images(spec: StudySpec) -> None:
+    """Check the real images before recipes are resolved and datasets are built."""
+    from eval.real import check_real
+
+    for one in spec.sets.values():
+        for source in filter(None, (one.real, one.reference)):
+            check_real(
+                source.dataset,
+                config_name=source.config,
+                split=source.split,
+                row_filter=source.filter,
+            )
+
+
 def _changes(args: argparse.Namespace) -> dict[str, Any]:
     """Return the study's keys that the command line overrides."""
     found: dict[str, Any] = {
@@ -134,7 +150,7 @@ def _changes(args: argparse.Namespace) -> dict[str, Any]:
         for pair in getattr(args, key):
             name, equals, dataset = pair.partition("=")
             if not (equals and name and dataset):
-                raise UserError(f"--{key} {pair}: must be SET=DATASET")
+                raise UserError(f"--{key} {pair}: expected SET=DATASET")
             sets.setdefault(name, {})[key] = {"dataset": dataset}
     return found | ({"sets": sets} if sets else {})
 

@@ -115,6 +115,17 @@ class Runs:
         return sorted({run.scores.model.architecture for run in self.scored})
 
 
+def require_paths(paths: Sequence[Path]) -> None:
+    """Reject paths of runs that do not exist.
+
+    Raises:
+        UserError: One does not.
+    """
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"--runs {path}: not found; name a run folder, or a folder of runs")
+
+
 def find_runs(paths: Sequence[Path]) -> Runs:
     """Read the scores in some files and folders; folders are searched to the bottom.
 
@@ -125,10 +136,9 @@ def find_runs(paths: Sequence[Path]) -> Runs:
     Raises:
         UserError: A path does not exist, or no scores were found.
     """
+    require_paths(paths)
     found = Runs()
     for path in paths:
-        if not path.exists():
-            raise UserError(f"--runs {path}: not found; name a run folder, or a folder of runs")
         for file in _score_files(path):
             try:
                 if file != path:

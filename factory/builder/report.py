@@ -25,11 +25,16 @@ class Part:
         """
         number, slash, count = text.partition("/")
         if not (slash and number.isdecimal() and count.isdecimal()):
-            raise UserError(f"--part {text}: write i/n, e.g. 3/16 for the third of 16 parts")
+            raise UserError(f"--part {text}: expected I/N, e.g. 3/16 for the third of 16 parts")
         part = cls(int(number), int(count))
         if not 1 <= part.number <= part.count:
-            raise UserError(f"--part {text}: parts are numbered 1/{count} to {count}/{count}")
+            raise UserError(f"--part {text}: expected {_numbers(part.count)}")
         return part
+
+
+def _numbers(count: int) -> str:
+    """Return how the parts of a build are numbered."""
+    return f"1/{count} to {count}/{count}" if count else "1 or more parts"
 
 
 @dataclass(frozen=True)

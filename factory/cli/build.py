@@ -156,6 +156,8 @@ def run(args: argparse.Namespace) -> int | None:
     recipes = recipes_of(args, args.recipe, members=False)
     if args.for_round:
         recipes = [one.without_file() for one in recipes]
+    if not is_read_by_another():
+        console.log_loading()
     processes = _processes(args, recipes, settings)
     if processes > 1:
         from factory.builder.launcher import run_in_processes

@@ -39,6 +39,8 @@ _GATE_OPTIONS: dict[str, dict[str, tuple[float, float] | None]] = {
     "safety": {"unsafe_label": None, "unsafe_threshold": (0, 1)},
 }
 """Options that need a gate, with the range of their numbers."""
+_MODELS = ("clip_score", "class_margin", "embedding", "safety")
+"""Options that name a model."""
 _EPILOG = """\
 Images, rows and their order stay unchanged. If the dataset has grown, run the command again to
 measure the new rows. Then, for example:"""
@@ -129,10 +131,13 @@ def run(args: argparse.Namespace) -> None:
     """Measure the images and print the results."""
     _check(args)
     batch_size = args.batch_size or _BATCH_SIZE
+    _check_files(args)
 
     from factory.data.row_counts import counts_line
     from factory.gates.run import run_gates
 
+    if any(getattr(args, name) for name in _MODELS):
+        console.log_loading()
     memory = reporting_lack_of_memory(f"give a --batch-size below {batch_size}")
     with stopping_on_signals(), memory:
         report = run_gates(args.out, _gates(args, batch_size))
@@ -152,12 +157,24 @@ def run(args: argparse.Namespace) -> None:
 
 def _check(args: argparse.Namespace) -> None:
     _check_options(args)
-    models = args.clip_score or args.class_margin or args.safety or args.embedding
+    models = any(getattr(args, name) for name in _MODELS)
     if not (models or args.near_duplicates or args.marks):
         raise UserError(
             "choose a gate: --clip-score MODEL, --class-margin MODEL, --embedding MODEL, "
             "--safety MODEL, --near-duplicates or --marks FILE"
         )
+
+
+def _check_files(args: argparse.Namespace) -> None:
+    """Check the dataset and the folders of the models before large libraries are imported."""
+    from factory.gates.run import class_names
+    from factory.models.clip import require_folder
+
+    class_names(args.out)
+    for name in _MODELS:
+        model = getattr(args, name)
+        if model:
+            require_folder(model, option=_spelt(name))
 
 
 def _check_options(args: argparse.Namespace) -> None:

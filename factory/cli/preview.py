@@ -64,6 +64,7 @@ def run(args: argparse.Namespace) -> None:
     )
     note_dropped_keys(recipes)
     warn_of_unknown_words(recipes)
+    console.log_loading()
     done = preview(
         recipes,
         vary=args.vary,

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from factory.hub.publish import PublishReport
 
 
+_AGAIN = "run the same command again; transferred data is kept"
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("out", metavar="OUT", help="dataset directory or URL")
@@ -42,17 +45,21 @@ def run(args: argparse.Namespace) -> None:
     """Push the dataset and print what was sent."""
     from factory.sharing.push_dataset import push
 
-    report = push(
-        args.out,
-        args.repo_id,
-        revision=args.revision,
-        private=args.private,
-        tag=args.tag,
-        message=args.commit_message,
-        replace_card=args.replace_card,
-        report=args.report,
-        dry_run=args.dry_run,
-    )
+    try:
+        report = push(
+            args.out,
+            args.repo_id,
+            revision=args.revision,
+            private=args.private,
+            tag=args.tag,
+            message=args.commit_message,
+            replace_card=args.replace_card,
+            report=args.report,
+            dry_run=args.dry_run,
+        )
+    except KeyboardInterrupt as stop:
+        setattr(stop, "remedy", _AGAIN)  # noqa: B010
+        raise
     if args.json:
         console.write_json(report.as_dict())
     else:

@@ -73,7 +73,7 @@ def _sample(args: argparse.Namespace) -> Sample | None:
         )
     if not 0 <= args.tolerance <= 255:
         raise UserError(
-            f"--tolerance {args.tolerance}: must be 0 to 255, a difference of pixel values"
+            f"--tolerance {args.tolerance}: expected 0 to 255, a difference of pixel values"
         )
     return Sample(
         percent / 100,

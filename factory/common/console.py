@@ -188,6 +188,15 @@ def log(text: str) -> None:
     sys.stderr.flush()
 
 
+def log_loading() -> None:
+    """Log that libraries are loaded, which takes seconds, so that a user sees a sign of life.
+
+    Nothing is logged with `--quiet`, by further processes of a launch, or if torch is there.
+    """
+    if not (_bars_hidden or launched_as()[0] or "torch" in sys.modules):
+        log("loading the libraries")
+
+
 def show_bars(shown: bool, *, libraries: bool = True) -> None:
     """Show progress bars, or hide them (`--quiet`), with or without those of huggingface_hub."""
     global _bars_hidden

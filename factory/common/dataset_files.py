@@ -96,6 +96,23 @@ def check_config(folder: Path, config_name: str | None, *, shown: str) -> list[s
     return list(configs)
 
 
+def splits_in_card(folder: Path, config_name: str | None, *, shown: str) -> list[str]:
+    """Return the splits that a dataset's card lists of a config; empty if it does not tell.
+
+    Arguments as for `check_config`, which has accepted the config.
+    """
+    heads = [head for head in _headers(folder, shown) if isinstance(head, dict)]
+    configs = _configs_of(heads)
+    wanted = config_name or "default"
+    chosen = [one for one in configs if one.get("config_name") == wanted]
+    if config_name is None:
+        chosen = [one for one in configs if one.get("default")] or chosen or configs
+    files = chosen[0].get("data_files") if len(chosen) == 1 else None
+    listed = files if isinstance(files, list) else []
+    named = [one.get("split") if isinstance(one, dict) else None for one in listed]
+    return [one for one in named if isinstance(one, str)] if None not in named else []
+
+
 def _configs_of(heads: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the configs that the headers of a card list."""
     listed = (head.get("configs") for head in heads)

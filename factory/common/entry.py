@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 from factory.common.console import close_bars
+from factory.common.early_stop import catch_again
 from factory.common.errors import FactoryError, PeerFailure, UserError
 from factory.common.imports import freeze_imports
 from factory.common.process_messages import LastWords, leave
@@ -78,6 +79,7 @@ def _write(text: str) -> None:
 
 def _outcome(main: Callable[[], int | None]) -> LastWords:
     try:
+        catch_again()
         _require_directory()
         status = main() or 0
         sys.stdout.flush()

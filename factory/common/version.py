@@ -1,7 +1,5 @@
 """The versions of this package and of the libraries that affect images."""
 
-import platform
-
 VERSION = "0.1.0"
 OURS = "data-factory"
 _LIBRARIES = ("torch", "diffusers", "transformers", "datasets", "accelerate", "pillow")
@@ -9,6 +7,9 @@ _LIBRARIES = ("torch", "diffusers", "transformers", "datasets", "accelerate", "p
 
 def library_versions(*further: str) -> dict[str, str]:
     """Return the versions of packages that affect images, ours first, `further` ones last."""
+    # Not at the top: every command needs the version, and few those of the libraries.
+    import platform
+
     found = {OURS: VERSION, "python": platform.python_version()}
     return found | {name: _version(name) for name in (*_LIBRARIES, *further)}
 

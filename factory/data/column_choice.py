@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError
@@ -18,14 +19,16 @@ PREFERRED = {
 
 
 def choose_split(
-    loaded: datasets.DatasetDict, split: str | None, reference: str, *, preferred: str
+    splits: Iterable[object], split: str | None, reference: str, *, preferred: str
 ) -> str:
     """Return the split that the user names, else the preferred one, the only one, or `train`.
+
+    `splits` are the names of all splits.
 
     Raises:
         UserError: It does not exist, or must be named.
     """
-    known = [str(name) for name in loaded]
+    known = [str(name) for name in splits]
     if split is None:
         if preferred in known:
             return preferred

@@ -15,14 +15,11 @@ from typing import TYPE_CHECKING
 
 from factory.common.console import launched_as, log
 from factory.common.dataset_files import (
-    check_card,
-    check_config,
     check_files,
     check_saved,
     names_files,
 )
 from factory.common.errors import UserError, first_line
-from factory.common.local_paths import missing_directory
 from factory.common.program import command
 from factory.common.storage import at_home
 from factory.common.text import some
@@ -34,6 +31,13 @@ from factory.data.dataset_builders import (
     load_files,
     module_name,
     options_of,
+)
+from factory.data.early_checks import (
+    check_directory,
+    is_path,
+    is_saved,
+    may_be_image_folder,
+    refuse_config_of_file,
 )
 from factory.data.folder_rows import load_folder
 from factory.data.image_classes import in_splits
@@ -48,13 +52,11 @@ from factory.data.image_table import (
 )
 from factory.data.left_out import files_below, files_left_out, left_out_of, place_of, refuse_lost
 from factory.data.row_bounds import require_bounded_rows
-from factory.hub.ids import looks_like_hub_id, parse_target
+from factory.hub.ids import parse_target
 
 if TYPE_CHECKING:
     import datasets
 
-# What `save_to_disk` of the library datasets writes.
-SAVED = ("dataset_dict.json", "state.json")
 # Suffixes of a folder of recipes.
 _BESIDE_RECIPES = {".yaml", ".json", ".md"}
 _Columns = tuple[str | None, str | None]
@@ -102,21 +104,13 @@ def load_any(
     Raises:
         UserError: It cannot be loaded.
     """
-    if not _is_directory(reference):
+    if not is_path(reference):
         return _load_hub(reference, config_name, labelled=labelled, skip_unreadable=skip_unreadable)
     path = at_home(reference)
     if is_table(path):
         return _load_table(path, config_name, columns, skip_unreadable=skip_unreadable)
     found = _image_folder_of(path, config_name, labelled=labelled, skip_unreadable=skip_unreadable)
     return found or _load_directory(path, config_name, skip_unreadable=skip_unreadable)
-
-
-def _is_directory(reference: str) -> bool:
-    """Return whether a reference is a directory, existing or not, rather than a Hub id."""
-    if Path(reference).exists() or not looks_like_hub_id(reference):
-        return True
-    # `out/digits` beside a folder `out` is a mistyped path; do not query the Hub.
-    return not reference.startswith("hf://") and Path(Path(reference).parts[0]).is_dir()
 
 
 def _image_folder_of(
@@ -126,9 +120,7 @@ def _image_folder_of(
 
     datasets would choose splits by words in the names of folders and files.
     """
-    if config_name not in (None, "default") or not path.is_dir():
-        return None
-    if any((path / name).exists() for name in SAVED) or names_files(path, shown=str(path)):
+    if not may_be_image_folder(path, config_name):
         return None
     found = find_images(path)
     if not has_images(found, str(path)):
@@ -159,26 +151,9 @@ def _names_splits(splits: datasets.DatasetDict, found: ImageFolder) -> bool:
 
 
 def _load_directory(path: Path, config_name: str | None, *, skip_unreadable: bool) -> Loaded:
-    if not path.exists():
-        raise missing_directory(
-            path,
-            otherwise="give a dataset directory, a CSV or Parquet file, or a Hub id "
-            "(ORG/NAME[@REVISION] or hf://datasets/ORG/NAME[@REVISION])",
-        )
-    if path.is_file():
-        raise UserError(
-            f"{path}: is a file; give the dataset's directory, or a .csv, .tsv or .parquet file "
-            "with the columns path and label"
-        )
-    if any((path / name).exists() for name in SAVED):
-        if config_name not in (None, "default"):
-            raise UserError(
-                f"{path}: was saved with `save_to_disk` and has no config {config_name!r}; omit "
-                "--config"
-            )
+    configs = check_directory(path, config_name)
+    if is_saved(path):
         return Loaded(_load_saved(path), "default")
-    check_card(path, shown=str(path))
-    configs = check_config(path, config_name, shown=str(path))
     try:
         builder = find_builder(str(path), config_name)
     except ConnectionError as error:
@@ -232,8 +207,7 @@ def _load_table(
     """Load a file whose rows contain images, or name image files beside it."""
     import datasets as hf
 
-    if config_name not in (None, "default"):
-        raise UserError(f"{path}: is one file and has no config {config_name!r}; omit --config")
+    refuse_config_of_file(path, config_name)
     image_column, label_column = columns
     if path.suffix.lower() == PARQUET:
         files = {"train": [str(path)]}

@@ -21,8 +21,9 @@ from factory.data.column_choice import (
     names_of,
     with_class_label,
 )
+from factory.data.early_checks import is_saved
 from factory.data.image_folder import ImageFolder, has_images
-from factory.data.loading import SAVED, load_any
+from factory.data.loading import load_any
 from factory.data.row_counts import left_out_line
 from factory.data.row_filter import filter_rows
 
@@ -288,6 +289,6 @@ def is_dataset(found: ImageFolder) -> bool:
         UserError: Its card cannot be read, or it contains only archives.
     """
     folder = found.folder
-    if any((folder / name).exists() for name in SAVED) or names_files(folder, shown=str(folder)):
+    if is_saved(folder) or names_files(folder, shown=str(folder)):
         return True
     return not has_images(found, str(folder)) and found.has_data

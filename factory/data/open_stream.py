@@ -37,6 +37,19 @@ if TYPE_CHECKING:
 _GROUPS_AT_ONCE = 16
 
 
+def require_hub_id(reference: str) -> None:
+    """Reject a dataset on this machine.
+
+    Raises:
+        UserError: It is no id of the Hub.
+    """
+    if not looks_like_hub_id(reference):
+        raise UserError(
+            f"{reference}: --stream reads datasets of the Hub (ORG/NAME); local files are read in "
+            "each epoch with --pixel-memory 0"
+        )
+
+
 def open_stream(
     reference: str,
     *,
@@ -57,11 +70,7 @@ def open_stream(
     """
     import datasets as hf
 
-    if not looks_like_hub_id(reference):
-        raise UserError(
-            f"{reference}: --stream reads datasets of the Hub (ORG/NAME); local files are read in "
-            "each epoch with --pixel-memory 0"
-        )
+    require_hub_id(reference)
     target = parse_target(reference, "dataset")
     found = find_parquet(target, config_name)
     if config_name is None and len(found.configs) > 1 and launched_as()[0] == 0:

@@ -34,6 +34,9 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 }
 
 
+_OF_FILTERS = {"and", "or", "not", "in", "is", "None", "True", "False"}
+
+
 class FilterError(UserError):
     """An invalid filter; its message names no option, since the viewer has none."""
 
@@ -50,6 +53,20 @@ def filter_option() -> Iterator[None]:
 def is_comparable(name: str) -> bool:
     """Return whether a filter can name a column."""
     return name.isidentifier() and not keyword.iskeyword(name)
+
+
+def check_syntax(expression: str) -> None:
+    """Reject an expression that is no filter, whatever columns there are.
+
+    Raises:
+        UserError: It cannot be parsed. One with a reserved word, which may be the name of a column,
+            is not rejected.
+    """
+    words = set(re.findall(r"\w+", expression))
+    if not words & set(keyword.kwlist) <= _OF_FILTERS:
+        return
+    with filter_option():
+        _parse(expression, [])
 
 
 def filter_rows(dataset: datasets.Dataset, expression: str) -> datasets.Dataset:

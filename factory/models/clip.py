@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import FactoryError, UserError, first_line
 from factory.common.storage import at_home
+from factory.hub.ids import is_model_id
 from factory.models.folder_configs import check_configs, configs_of
 from factory.models.model_size import no_larger_than_folder
 from factory.models.quiet import quiet_transformers
@@ -88,6 +89,21 @@ class ClipModel:
         return found + self.model.logit_bias if self.is_sigmoid else found
 
 
+def require_folder(name: str, *, option: str) -> None:
+    """Reject the path of a folder that does not exist, before transformers is imported.
+
+    Args:
+        name: Directory, or Hub id with an optional `@REVISION`.
+        option: Option to name in messages.
+
+    Raises:
+        UserError: It is a path, not an id, and nothing is there.
+    """
+    source, _ = split_revision(name)
+    if "/" in source and not at_home(source).exists() and not is_model_id(source):
+        raise UserError(cannot_load(option, name, FileNotFoundError("no such directory")))
+
+
 def load_clip(name: str, *, option: str = "--model") -> ClipModel:
     """Load a model in float32 on the CPU.
 
@@ -98,6 +114,8 @@ def load_clip(name: str, *, option: str = "--model") -> ClipModel:
     Raises:
         UserError: It cannot be loaded, or is not a CLIP or SigLIP model.
     """
+    require_folder(name, option=option)
+
     from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
     source, revision = split_revision(name)

@@ -3,6 +3,7 @@
 They trade exactness for speed or memory. A dataset keeps those of its first build.
 """
 
+import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -117,9 +118,12 @@ def _decimal(value: float | Fraction) -> str:
 
 
 def _unknown_cache(text: str) -> UserError:
+    kind = text.partition(":")[0]
+    near = [] if kind in Cache._DEFAULTS else difflib.get_close_matches(kind, Cache._DEFAULTS, n=1)
     return UserError(
-        f"cache is {text!r:.80}; give first-block, first-block:THRESHOLD (above 0, default 0.05), "
+        f"--cache {text:.80}: expected first-block, first-block:THRESHOLD (above 0, default 0.05), "
         "taylorseer or taylorseer:STEPS (2 or more, default 5)"
+        + (f"; did you mean {near[0]}?" if near else "")
     )
 
 
@@ -147,7 +151,7 @@ def known_part(text: str) -> str:
 
 def _known(name: str, text: str, words: Iterable[str]) -> str:
     if text not in words:
-        raise UserError(f"{name} {text!r:.80}: {expected_word(text, words)}")
+        raise UserError(f"--{name} {text:.80}: {expected_word(text, words)}")
     return text
 
 

@@ -147,24 +147,37 @@ def _without_nulls(values: dict[str, Any]) -> dict[str, Any]:
 def read_model_config(path: Path) -> ModelConfig:
     """Read `config.json`, in timm's current form or its older one with a single mapping.
 
+    timm is not imported; `require_architecture` asks it.
+
     Raises:
-        UserError: It cannot be read, names no architecture of timm, or has invalid values; one line
-            for each.
+        UserError: It cannot be read, names no architecture, or has invalid values; one line for
+            each.
     """
-    import timm
-
-    from factory.models.small_stem import register_for
-
     found = read_json(path)
     if not isinstance(found, dict) or "architecture" not in found:
         raise UserError(f"{path}: `architecture` is missing; a config.json of timm is needed")
     if "pretrained_cfg" not in found:
         found = {**found, "pretrained_cfg": found}
     try:
-        config = ModelConfig.model_validate(_without_nulls(found))
+        return ModelConfig.model_validate(_without_nulls(found))
     except ValidationError as error:
         raise UserError(invalid_values(error, path)[:10]) from None
+
+
+def require_architecture(config: ModelConfig, path: Path) -> None:
+    """Check that timm has an architecture, and register it if its first layer is ours.
+
+    Args:
+        config: The content of a `config.json`.
+        path: That file, for the message.
+
+    Raises:
+        UserError: timm has no such architecture.
+    """
+    import timm
+
+    from factory.models.small_stem import register_for
+
     register_for(config.architecture)
     if not timm.is_model(config.architecture.partition(".")[0]):
         raise UserError(f"{path}: timm has no architecture {config.architecture!r}")
-    return config

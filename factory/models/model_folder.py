@@ -5,8 +5,8 @@ from pathlib import Path
 from factory.common.dataset_files import check_files
 from factory.common.errors import UserError
 from factory.hub.download import cached, fetch, offline
-from factory.hub.ids import parse_target
-from factory.models.model_config import ModelConfig, read_model_config
+from factory.hub.ids import is_model_id, parse_target
+from factory.models.model_config import ModelConfig, read_model_config, require_architecture
 
 WEIGHTS = "model.safetensors"
 _FILES = ("config.json", "config.yaml", WEIGHTS)
@@ -27,8 +27,18 @@ def fetch_model(name: str) -> tuple[Path, str]:
     return snapshot.folder, snapshot.commit
 
 
-def read_model_folder(folder: Path, name: str) -> tuple[ModelConfig, Path]:
-    """Return the checked `config.json` of a model and the path of its weights.
+def check_run(name: str) -> None:
+    """Check a run before large libraries are imported; a model of the Hub is not asked for.
+
+    Raises:
+        UserError: See `check_model_folder`, or its images have several labels.
+    """
+    if not is_model_id(name):
+        check_model_folder(Path(name), name).require_one_label(name)
+
+
+def check_model_folder(folder: Path, name: str) -> ModelConfig:
+    """Return the `config.json` of a model, checked as far as that does not need timm.
 
     Raises:
         UserError: A file is missing, outside the folder, or cannot be read.
@@ -47,4 +57,15 @@ def read_model_folder(folder: Path, name: str) -> tuple[ModelConfig, Path]:
     found = read_model_config(config)
     if not weights.is_file():
         raise UserError(f"{name}: contains no {WEIGHTS}; is the run finished?")
-    return found, weights
+    return found
+
+
+def read_model_folder(folder: Path, name: str) -> tuple[ModelConfig, Path]:
+    """Return the checked `config.json` of a model and the path of its weights.
+
+    Raises:
+        UserError: See `check_model_folder`, or timm has no such architecture.
+    """
+    found = check_model_folder(folder, name)
+    require_architecture(found, folder / "config.json")
+    return found, folder / WEIGHTS

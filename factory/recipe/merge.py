@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from factory.common.errors import Fault, UserError
+from factory.common.text import expected_word
 from factory.common.yaml_nodes import Node, Place, clipped, mapping_of
 from factory.common.yaml_reader import MAX_DEPTH, parse
 from factory.common.yaml_scalars import refuse_odd_text
@@ -62,7 +63,8 @@ def read_overrides(
         UserError: Texts are not `key.path=value`; all of them at once.
     """
     if sampling not in get_args(SamplingSource):
-        raise UserError(f"--sampling {sampling}: choose recipe or model")
+        known = expected_word(sampling, get_args(SamplingSource))
+        raise UserError(f"--sampling {sampling}: {known}")
     faults: list[Fault] = []
     parsed = []
     for text in assignments:
@@ -87,7 +89,7 @@ def _assignment(text: str) -> tuple[tuple[str, ...], Node]:
     path, equals, value = text.partition("=")
     keys = tuple(key.strip() for key in path.split("."))
     if not equals or not all(keys):
-        raise UserError(Fault("expected key=value, e.g. sampling.seed=1", file=file))
+        raise UserError(Fault("expected KEY=VALUE, e.g. sampling.seed=1", file=file))
     if len(keys) > MAX_DEPTH:
         raise UserError(Place(file).fault(f"has {len(keys)} levels; the deepest recipe key has 4"))
     if keys[0] == "extends":

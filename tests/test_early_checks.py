@@ -1,0 +1,169 @@
+"""Simple mistakes are reported before any large library is imported."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from factory.models.small_stem import SUFFIX
+from factory.models.timm_names import registered_names
+
+ROOT = Path(__file__).parent.parent
+# Importing one of these takes seconds.
+LARGE = ("torch", "timm", "datasets", "transformers", "diffusers", "accelerate", "sklearn")
+CODE = f"""
+import json, sys
+from factory.command_line.cli import main
+from factory.common.errors import UserError
+said = []
+for words in json.load(sys.stdin):
+    try:
+        main(words)
+        said.append("nothing")
+    except UserError as error:
+        said.append(str(error))
+    except (Exception, SystemExit) as error:
+        said.append(repr(error))
+    for name in {LARGE!r}:
+        if name in sys.modules:
+            said[-1] = f"imports {{name}}"
+print(json.dumps(said))
+"""
+UNTIL_TORCH = """
+import sys
+class Ends:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            sys.exit(9)
+sys.meta_path.insert(0, Ends())
+from factory.command_line.cli import main
+main()
+"""
+MANIFEST = {
+    "format": 1,
+    "labels": ["a", "b"],
+    "configs": {},
+    "variables": {},
+    "device": "cpu",
+    "settings": {
+        "batch_size": 1,
+        "shard_size": 1,
+        "dtype": "float32",
+        "threads": 1,
+        "device": "cpu",
+    },
+    "versions": [],
+}
+MISTAKES = {
+    "train nosuch --model test_resnet --out new": "nosuch: directory not found",
+    "train set --config smal --model test_resnet --out new": "set: no config 'smal'; did you mean",
+    "train set --split tset --model test_resnet --out new": "set: no split 'tset'; it has: train",
+    "train set --filter 'a >' --model test_resnet --out new": "--filter 'a >': invalid syntax",
+    "train set --real-train nosuch --model test_resnet --out new": "nosuch: directory not found",
+    "train set --stream --model test_resnet --out new": "set: --stream reads datasets of the Hub",
+    "train set --model test_resnte --out new": "--model test_resnte: timm has no such model; did",
+    "train set --model local-dir:no --pretrained --out new": "local-dir:no: no such run folder",
+    "train set --model test_resnet --preset qick --out new": "--preset qick: expected",
+    "train set --model test_resnet --lr -1 --out new": "--lr -1: expected more than 0",
+    "train set --model test_resnet --pixel-memory -1 --out new": "--pixel-memory -1: expected",
+    "train set --model test_resnet --out set": "set: is not a run folder",
+    "train set --model test_resnet --out run": "run: contains another run, which differs in model",
+    "train set --model test_resnet --weights no.pt --out new": "--weights no.pt: file not found",
+    "train set --model test_resnet --teacher ./no --out new": "--teacher ./no: no such run folder",
+    "score nosuch --real set": "nosuch: no such run folder",
+    "score run --real set": "run: contains no config.json",
+    "score run --real nosuch": "nosuch: directory not found",
+    "score run --real set --split tset": "set: no split 'tset'; it has: train",
+    "score run --real set --real-name 'a b'": "--real-name a b: use letters",
+    "predict nosuch photo.png": "nosuch: no such run folder",
+    "predict nosuch.onnx photo.png": "nosuch.onnx: no such ONNX file",
+    "export nosuch --onnx new.onnx": "nosuch: no such run folder",
+    "gate nosuch --near-duplicates": "nosuch: is not a dataset",
+    "gate generated --clip-score ./no": "--clip-score ./no: cannot be loaded (no such directory)",
+    "report nosuch --real set": "nosuch: directory not found",
+    "gap set --real nosuch --model test_resnet --out new": "nosuch: directory not found",
+    "gap nosuch --real set --model test_resnet --out new": "nosuch: directory not found",
+    "gap set --real set --run nosuch --out new": "nosuch: no such run folder",
+    "gap set --real set --model test_resnte --out new": "--model test_resnte: folder not found",
+    "clip --model ./no --real set": "--model ./no: cannot be loaded (no such directory)",
+    "study study.yaml out --real a=nosuch": "nosuch: directory not found",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of what the mistakes are made with."""
+    folder = tmp_path_factory.mktemp("mistakes")
+    (folder / "set").mkdir()
+    card = "configs: [{config_name: small, data_files: [{split: train, path: a.parquet}]}]"
+    (folder / "set" / "README.md").write_text(f"---\n{card}\n---\n")
+    (folder / "run").mkdir()
+    (folder / "run" / "config.yaml").write_text("model: resnet18\n")
+    Image.new("RGB", (8, 8)).save(folder / "photo.png")
+    (folder / "study.yaml").write_text(
+        "title: A study\nmodels: [test_resnet]\nseeds: [0]\npreset: quick\n"
+        "sets: {a: {recipes: [quickstart/base-class], images_per_class: 1}}\n"
+    )
+    (folder / "generated").mkdir()
+    (folder / "generated" / "manifest.json").write_text(json.dumps(MANIFEST))
+    return folder
+
+
+def python(
+    code: str, *words: str, folder: Path, given: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run Python in a folder."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *words],
+        input=given,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.fixture(scope="module")
+def said(folder: Path) -> dict[str, str]:
+    """The answer to each mistake, from a process that names the large libraries it imports."""
+    given = json.dumps([shlex.split(line) for line in MISTAKES])
+    done = python(CODE, folder=folder, given=given)
+    return dict(zip(MISTAKES, json.loads(done.stdout), strict=True))
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+@pytest.mark.parametrize(
+    ("line", "before"),
+    [
+        ("build quickstart/base-class out", ""),
+        ("train set --model test_resnet --out new", "training test_resnet on set: new\n"),
+    ],
+)
+def test_a_line_says_that_libraries_are_loaded_before_they_are(
+    line: str, before: str, quiet: bool, folder: Path
+) -> None:
+    words = [*shlex.split(line), *(["--quiet"] if quiet else [])]
+    done = python(UNTIL_TORCH, *words, folder=folder)
+    assert done.returncode == 9
+    assert done.stderr == before + ("" if quiet else "loading the libraries\n")
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_a_mistake_is_reported_before_large_libraries_are_imported(
+    line: str, said: dict[str, str]
+) -> None:
+    assert said[line].startswith(MISTAKES[line])
+
+
+def test_names_of_models_are_those_of_timm() -> None:
+    import timm
+
+    # Tests of small stems may have registered some of ours.
+    known = {name for name in timm.list_models() if not name.endswith(SUFFIX)}
+    assert set(registered_names()) == known
