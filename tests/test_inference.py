@@ -459,7 +459,7 @@ def test_an_offload_is_recorded_and_may_differ_later(
     ("used", "shown"),
     [
         ({"compile": "blocks"}, "dtype float32, compile blocks"),
-        ({"compile": "network", "guidance_interval": "0,0.5"}, "interval 0,0.5, compile network"),
+        ({"compile": "network", "guidance_interval": "0,0.5"}, "float32, compile network"),
         ({"vae_slicing": True}, "dtype float32, vae slicing"),
     ],
 )

@@ -179,7 +179,8 @@ def test_a_round_is_a_recipe_that_verifies_and_replays(grown: Path, tmp_path: Pa
 
 
 def test_candidates_share_no_noise_with_the_config(tmp_path: Path) -> None:
-    shared = {"noise": "shared", "num_inference_steps": 2}
+    """The rest of their sampling is that of the config."""
+    shared = {"noise": "shared", "num_inference_steps": 2, "guidance_interval": [0.5, 1]}
     generate([recipe(tmp_path, "base", sampling=shared)], tmp_path / "out")
     add(tmp_path / "out")
     seeds = {
@@ -188,6 +189,8 @@ def test_candidates_share_no_noise_with_the_config(tmp_path: Path) -> None:
     }
     assert not seeds["base"] & seeds["base-candidates-1"]
     assert len(seeds["base-candidates-1"]) == 6
+    own, other = (stored_recipe(tmp_path / "out", name).sampling for name in seeds)
+    assert own == other.model_copy(update={"seed": own.seed})
 
 
 def test_the_same_command_again_changes_nothing(grown: Path) -> None:

@@ -167,10 +167,10 @@ def _check(args: argparse.Namespace) -> None:
 
 def _check_files(args: argparse.Namespace) -> None:
     """Check the dataset and the folders of the models before large libraries are imported."""
-    from factory.gates.run import class_names
+    from factory.gates.run import finished_manifest
     from factory.models.clip import require_folder
 
-    class_names(args.out)
+    finished_manifest(args.out)
     for name in _MODELS:
         model = getattr(args, name)
         if model:
