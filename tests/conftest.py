@@ -111,6 +111,12 @@ def _signals_as_they_were() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+@pytest.fixture(autouse=True)
+def _bars_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command with `--quiet` hides those of its process, also in later tests."""
+    monkeypatch.setattr("factory.common.console._bars_hidden", False)
+
+
 @pytest.fixture
 def without_heic(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the decoder of HEIC, an extra, were not installed."""
