@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     import pyarrow
 
 SECONDS = 10.0
-"""Time between two files of a shard: what a killed process may lose, besides two batches."""
+"""Time between two files of a shard: what a killed process may lose, besides two batches, of each
+shard in hand."""
 
 
 @dataclass
