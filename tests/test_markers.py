@@ -10,6 +10,7 @@ import pytest
 from build_parts import SETTINGS, FakeRenderer, combination, recipe, tree
 
 from factory.builder import build as builder
+from factory.builder.behind import Ending
 from factory.builder.build import BuildReport, build
 from factory.builder.markers import Markers, list_markers, remove_empty_folders
 from factory.builder.ranks import Ranks
@@ -34,10 +35,12 @@ class Shards:
         self.out, self.there = out, there
         self.made: list[int] = []
 
-    def make(self, task: int) -> ShardEntry:
+    def make(self, task: int) -> Ending:
         self.made.append(task)
         self.there.add(task)
-        return ShardEntry(file=f"data/a/{task}", rows=1, sha256="0" * 64)
+        ending = Ending()
+        ending.set_result(ShardEntry(file=f"data/a/{task}", rows=1, sha256="0" * 64))
+        return ending
 
     def work(self, *, count: int, fresh: int) -> None:
         board = LaunchBoard(Ranks(device="cpu"), "set")
@@ -49,6 +52,7 @@ class Shards:
             fresh=fresh,
             exists=self.there.__contains__,
             make=self.make,
+            close=lambda: None,
         ).run()
         assert board.num_settled() == count
 

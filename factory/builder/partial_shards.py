@@ -14,12 +14,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from factory.builder.behind import Ending
 from factory.builder.rows import GrowingRows, ShardRows
 from factory.common.local_paths import WORKING
 from factory.common.storage import AnyPath, entries
 from factory.shards.generations import Generation, latest, newest
 from factory.shards.layout import file_of, number_of
-from factory.shards.manifest import Manifest
+from factory.shards.manifest import Manifest, ShardEntry
 from factory.shards.parquet import read_rows, write_shard
 from factory.shards.stamp import Stamp, inspect, read_stamp
 
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     import pyarrow
 
 SECONDS = 10.0
-"""Time between two files of a shard: what a killed process may lose, besides two batches."""
+"""Time between two files of a shard: what a killed process may lose, besides two batches, of each
+shard in hand."""
 
 
 @dataclass
@@ -43,7 +45,7 @@ class PartialShards:
     out: AnyPath
     begun: Generation
     schema: pyarrow.Schema
-    _seen: list[AnyPath] = field(default_factory=list)
+    _seen: dict[tuple[str, int], list[AnyPath]] = field(default_factory=dict)
 
     def read(self, wanted: Stamp, start: int) -> ShardRows:
         """Return the kept images of a shard from index `start` on, up to the first missing one.
@@ -66,7 +68,7 @@ class PartialShards:
         """Write the images of one file, unless another launch has completed them."""
         name = file_of(stamp, self.begun.written).rpartition("/")[2]
         path = self.out / WORKING / stamp.config / name
-        self._seen.append(path)
+        self._see(stamp, path)
         # The folder may be removed at any time.
         with suppress(FileNotFoundError):
             write_shard(path, rows.rows, schema=self.schema, stamp=stamp)
@@ -74,10 +76,14 @@ class PartialShards:
         if self._were_completed(stamp):
             path.unlink(missing_ok=True)
 
-    def remove(self) -> None:
-        """Remove all files that were written or read: their shards are finished."""
-        while self._seen:
-            self._seen.pop().unlink(missing_ok=True)
+    def remove(self, config: str, index: int) -> None:
+        """Remove the files of a shard that were written or read: it is finished."""
+        for path in self._seen.pop((config, index), ()):
+            path.unlink(missing_ok=True)
+
+    def _see(self, stamp: Stamp, path: AnyPath) -> None:
+        index = stamp.start // self.begun.written.settings.shard_size
+        self._seen.setdefault((stamp.config, index), []).append(path)
 
     def _were_completed(self, stamp: Stamp) -> bool:
         """Return whether another launch has completed the images since this build began."""
@@ -97,7 +103,7 @@ class PartialShards:
         for path in partial_shards(self.out, wanted.config):
             if number_of(path.name) != index:
                 continue
-            self._seen.append(path)
+            self._see(wanted, path)
             with suppress(FileNotFoundError):
                 found = inspect(path)
                 stamp = found.stamp
@@ -116,11 +122,13 @@ class Unfinished:
         rows: Its batches.
         start: First image that is not in a file.
         write: Writes the rows of some images.
+        ending: The end of the shard; the thread that runs it keeps the batches.
     """
 
     rows: GrowingRows
     start: int
     write: Callable[[range, ShardRows], None]
+    ending: Ending
     _since_s: float = field(default_factory=time.monotonic)
 
     def save_if_due(self) -> None:
@@ -142,6 +150,8 @@ class Unfinished:
     def saved_at_end(self, *, unless: type[BaseException]) -> Iterator[None]:
         """Write the finished batches if the block is interrupted or fails.
 
+        Not if a thread has begun to end the shard.
+
         Args:
             unless: Raised if the shard is not needed any more.
         """
@@ -150,10 +160,22 @@ class Unfinished:
         except unless:
             raise
         except BaseException:
-            # The reason for the end is more important than that of a failed write.
-            with suppress(Exception):
-                self.save(self.rows.all())
+            if self.ending.cancel():
+                self._save_all()
             raise
+
+    def finish(self, end: Callable[[], ShardEntry | None]) -> ShardEntry | None:
+        """End the shard in a thread of its own; write the batches if that fails."""
+        try:
+            return end()
+        except BaseException:
+            self._save_all()
+            raise
+
+    def _save_all(self) -> None:
+        # The reason for the end is more important than that of a failed write.
+        with suppress(Exception):
+            self.save(self.rows.all())
 
 
 def partial_shards(out: AnyPath, config: str) -> list[AnyPath]:

@@ -2,9 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from factory.builder.behind import Ending
 from factory.builder.costs import Costs
 from factory.builder.jobs import Job
 from factory.builder.partial_shards import PartialShards, Unfinished
@@ -14,7 +16,6 @@ from factory.builder.rows import (
     ShardRows,
     copy_rows,
     generate_rows,
-    refuse_nothing,
 )
 from factory.common.errors import Failure
 from factory.common.storage import AnyPath
@@ -27,6 +28,23 @@ from factory.shards.settings import FixedSettings
 
 class LookAgain(Exception):
     """Another launch has written the shard meanwhile, or removed a file with some of its rows."""
+
+
+@dataclass(frozen=True)
+class MadeRows:
+    """The rows of a shard; its last batch may still be encoded.
+
+    Attributes:
+        kept: Its first rows.
+        unfinished: The others.
+    """
+
+    kept: ShardRows
+    unfinished: Unfinished
+
+    def all(self) -> ShardRows:
+        """Return all rows, after encoding has finished."""
+        return self.kept + self.unfinished.rows.all()
 
 
 @dataclass
@@ -56,12 +74,18 @@ class RowMaker:
     show: Callable[[int], None]
     file_of: Callable[[str, int], str]
     made: Counter[tuple[str, int]] = field(default_factory=Counter)
+    _encoding: Sequence[Future[list[bytes]]] = ()
 
     @contextmanager
     def rows(
-        self, job: Job, images: range, there: Candidates, twins: Sequence[Job]
-    ) -> Iterator[ShardRows]:
-        """Yield the rows of a shard to the block that writes it.
+        self,
+        job: Job,
+        images: range,
+        there: Candidates,
+        twins: Sequence[Job],
+        ending: Ending,
+    ) -> Iterator[MadeRows]:
+        """Yield the rows of a shard to the block that hands them over to its end.
 
         If generation or the block is interrupted, the finished images are kept for the next build.
 
@@ -70,12 +94,14 @@ class RowMaker:
             images: Image indexes of the shard.
             there: Its existing files; `best` has its first rows.
             twins: Configs whose shards of this range are written next.
+            ending: The end of the shard.
 
         Raises:
             LookAgain: The shard is not needed any more, or `best` was removed.
         """
         if job.kind == "share":
-            yield self._copied(job, images)
+            nothing = Unfinished(GrowingRows(), images.stop, lambda part, rows: None, ending)
+            yield MadeRows(self._copied(job, images), nothing)
             return
         kept = self._kept(job, images, shorter=there.best)
 
@@ -87,9 +113,12 @@ class RowMaker:
                 self.made[twin.name, images.start] += len(found.rows)
 
         made = GrowingRows()
-        unfinished = Unfinished(made, images.start + len(kept), save)
+        unfinished = Unfinished(made, images.start + len(kept), save, ending)
 
         def generated(count: int) -> None:
+            # At most two batches of pixels are in memory, also where a shard begins.
+            wait(self._encoding)
+            self._encoding = ()
             self.show(count)
             if (self.out / there.free).is_file():
                 raise LookAgain
@@ -98,9 +127,8 @@ class RowMaker:
         with unfinished.saved_at_end(unless=LookAgain):
             missing = range(images.start + len(kept), images.stop)
             self._generate(job, images, missing, into=made, generated=generated)
-            found = kept + made.all()
-            refuse_nothing(job, found)
-            yield found
+            self._encoding = made.encoding()
+            yield MadeRows(kept, unfinished)
 
     def _copied(self, job: Job, images: range) -> ShardRows:
         size = self.settings.shard_size

@@ -63,7 +63,7 @@ def generate_rows(
     into: GrowingRows,
     generated: Callable[[int], None],
 ) -> None:
-    """Generate missing images of a shard.
+    """Generate missing images of a shard; its last batch may still be encoded.
 
     Batches are fixed runs of a shard's indexes, so a batch with a missing image is generated in
     full.
@@ -88,13 +88,17 @@ def generate_rows(
     first = missing.start - (missing.start - shard.start) % size
     # All at once: a range of rows costs much more than a row.
     specs = plan(job.recipe).rows(first, missing.stop)
-    with ThreadPoolExecutor(_ENCODERS) as pool:
+    pool = ThreadPoolExecutor(_ENCODERS)
+    try:
         for start in range(first, missing.stop, size):
             own = specs[start - first : start - first + size]
             tries = _generate_batch(own, renderer=renderer, settings=settings)
             batch = _Batch.of(tries[max(missing.start - start, 0) :], job, pool)
             into.add(start, batch)
             generated(len(batch.good))
+    finally:
+        # `GrowingRows.all` waits for the last batch.
+        pool.shutdown(wait=False)
 
 
 def copy_rows(
@@ -204,6 +208,10 @@ class GrowingRows:
         """Add the next batch; at most two batches of pixels are in memory."""
         self._encoding[start] = batch
         self._wait([*self._encoding][:-1])
+
+    def encoding(self) -> list[Future[list[bytes]]]:
+        """Return the tasks of the batches that are being encoded."""
+        return [task for batch in self._encoding.values() for task in batch.encoded]
 
     def encoded(self) -> ShardRows:
         """Return the rows of the batches that are encoded."""

@@ -3,13 +3,15 @@
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from factory.builder.behind import Behind, Ending
 from factory.builder.costs import Costs
 from factory.builder.jobs import Job
 from factory.builder.partial_shards import PartialShards
 from factory.builder.ranks import Ranks
-from factory.builder.row_maker import LookAgain, RowMaker
-from factory.builder.rows import ShardRows
+from factory.builder.row_maker import LookAgain, MadeRows, RowMaker
+from factory.builder.rows import ShardRows, refuse_nothing
 from factory.builder.start import Start
 from factory.common import console
 from factory.common.storage import AnyPath
@@ -38,6 +40,7 @@ class ShardMaker:
         costs: Count the images and the time of this process.
         show: Called after each batch with the number of images it added.
         file_of: Returns the file of a finished shard, by config and number.
+        behind: Runs the ends of shards.
     """
 
     out: AnyPath
@@ -49,6 +52,7 @@ class ShardMaker:
     costs: Costs
     show: Callable[[int], None]
     file_of: Callable[[str, int], str]
+    behind: Behind
 
     def __post_init__(self) -> None:
         self._manifest = manifest = self.generation.written
@@ -70,7 +74,7 @@ class ShardMaker:
             self.ranks,
             self.renderers,
             self.costs,
-            self.show,
+            self._show,
             self.file_of,
         )
 
@@ -80,11 +84,11 @@ class ShardMaker:
             return True
         return (self.out / file_at(self._manifest, job.name, index)).is_file()
 
-    def make(self, job: Job, index: int) -> ShardEntry:
+    def make(self, job: Job, index: int) -> Ending:
         """Make sure that a shard of this plan exists undamaged; generate its twins' shards with it.
 
         Returns:
-            The shard's manifest entry.
+            The end of the shard, which may still be running.
 
         Raises:
             Failure: Another process changed something this launch relies on.
@@ -92,11 +96,16 @@ class ShardMaker:
         self._fence.check()
         twins = [] if self.exists(job, index) else self._missing_twins(job, index)
         with self.renderers.together([job.recipe, *(twin.recipe for twin in twins)]):
-            entry = self._make(job, index, twins)
+            ending = self._make(job, index, twins)
             for twin in twins:
+                # If another launch was faster, the shard is examined when its turn comes.
                 self._make(twin, index)
-        self._partial.remove()
-        return entry
+        return ending
+
+    def _show(self, images: int) -> None:
+        """Show new images; stop if the end of the shard before has failed."""
+        self.show(images)
+        self.behind.check()
 
     def _missing_twins(self, job: Job, index: int) -> list[Job]:
         return [
@@ -105,24 +114,42 @@ class ShardMaker:
             if index < self._sizes[twin.name] and not self.exists(twin, index)
         ]
 
-    def _make(self, job: Job, index: int, twins: Sequence[Job] = ()) -> ShardEntry:
+    def _make(self, job: Job, index: int, twins: Sequence[Job] = ()) -> Ending:
         images = job.rows(index, shard_size=self._settings.shard_size)
         there = self._look(job, index, images)
         if not there.free:
             assert there.best is not None, "a name is free, or a complete file was found"
-            return self._keep(there.best, job, index)
+            self._partial.remove(job.name, index)
+            return _ended(self._keep(there.best, job, index))
         for found in there.damaged:
             console.log(f"{found.path}: {found.fault}; generating its images again")
+        ending = Ending()
         try:
-            with self._row_maker.rows(job, images, there, twins) as rows:
-                if there.damaged:
-                    self.ranks.add("regenerated", len(rows.rows))
-                stamp = job.stamp(images, settings=self._settings, failed=rows.failed)
-                entry = self._write(there.free, rows, stamp)
+            with self._row_maker.rows(job, images, there, twins, ending) as made:
+                end = partial(self._end, job, index, there, made)
+                if twins:
+                    # If it fails, the twins' rows are kept with its own, by this thread.
+                    ending.set_result(end())
+                else:
+                    self.behind.start(ending, partial(made.unfinished.finish, end))
         except LookAgain:
-            entry = None
-        # If another process was faster, its file is examined like any other.
-        return entry or self._make(job, index, twins)
+            return self._make(job, index, twins)
+        return ending
+
+    def _end(self, job: Job, index: int, there: Candidates, made: MadeRows) -> ShardEntry | None:
+        """Wait for the rows of a shard and write it; None if another launch was faster."""
+        rows = made.all()
+        if job.kind != "share":
+            refuse_nothing(job, rows)
+        if there.damaged:
+            self.ranks.add("regenerated", len(rows.rows))
+        images = job.rows(index, shard_size=self._settings.shard_size)
+        stamp = job.stamp(images, settings=self._settings, failed=rows.failed)
+        assert there.free, "a shard without a free name is kept"
+        entry = self._write(there.free, rows, stamp)
+        if entry is not None:
+            self._partial.remove(job.name, index)
+        return entry
 
     def _write(self, file: str, rows: ShardRows, stamp: Stamp) -> ShardEntry | None:
         """Write a shard under a free name; None if the name is taken.
@@ -186,3 +213,9 @@ class ShardMaker:
             # Made together with another config's shard in this launch; already counted.
             self.ranks.add("kept", found.inspection.rows)
         return found.inspection.entry(found.path.relative_to(self.out).as_posix())
+
+
+def _ended(entry: ShardEntry) -> Ending:
+    ending = Ending()
+    ending.set_result(entry)
+    return ending

@@ -9,8 +9,10 @@ it is still running, the first one to create the file wins.
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 
+from factory.builder.behind import Ending
 from factory.builder.markers import Markers
 from factory.builder.ranks import Ranks
 from factory.shards.manifest import ShardEntry
@@ -81,7 +83,8 @@ class Worklist:
             first, then existing ones, which are only checked.
         fresh: Number of missing shards when the launch began.
         exists: Returns whether a task's shard exists now, whichever process generated it.
-        make: Makes sure that a task's shard exists, and returns its manifest entry.
+        make: Generates a task's shard if it does not exist, and returns its end.
+        close: Returns when no end runs or can begin.
     """
 
     shards: Sequence[tuple[str, int]]
@@ -90,10 +93,22 @@ class Worklist:
     order: Sequence[int]
     fresh: int
     exists: Callable[[int], bool]
-    make: Callable[[int], ShardEntry]
+    make: Callable[[int], Ending]
+    close: Callable[[], None]
+    _begun: list[tuple[int, Ending, range]] = field(default_factory=list)
 
     def run(self) -> None:
-        """Take tasks until each one has been taken by a rank of this launch."""
+        """Take tasks until each one has been taken by a rank of this launch; end all of its own."""
+        try:
+            self._take_all()
+            self._settle()
+        finally:
+            # A signal or an error of another shard loses nothing of the pending one.
+            self.close()
+            for task, _, stale in self._begun:
+                self.markers.remove(*self.shards[task], stale[-1:])
+
+    def _take_all(self) -> None:
         count = len(self.order)
         while (number := self.board.take()) < 2 * count:
             if number < self.fresh:
@@ -112,7 +127,7 @@ class Worklist:
 
     def _look(self, task: int) -> None:
         if self.board.is_first(task):
-            self.board.settle(task, self.make(task))
+            self._begin(task)
 
     def _make_marked(self, rest: Sequence[int]) -> None:
         """Check a shard that another launch has finished, or generate the least marked one."""
@@ -130,11 +145,26 @@ class Worklist:
 
     def _do(self, task: int, *, marker: int) -> None:
         """Generate a shard that this process marked, unless a rank has taken it; remove markers."""
-        stale = range(marker, marker + 1)
-        try:
+        with ExitStack() as stack:
+            stack.callback(self.markers.remove, *self.shards[task], range(marker, marker + 1))
             if self.board.is_first(task):
-                self.board.settle(task, self.make(task))
                 # Also markers of killed processes; other processes at work on it find the shard.
-                stale = range(marker + 1)
-        finally:
+                self._begin(task, range(marker + 1))
+                # They are removed when the shard exists.
+                stack.pop_all()
+
+    def _begin(self, task: int, stale: range = range(0)) -> None:
+        """Generate a shard; while it ends, the caller takes the next task."""
+        ending = self.make(task)
+        self._settle()
+        self._begun.append((task, ending, stale))
+
+    def _settle(self) -> None:
+        """Report the shard before, which has ended by now, and remove its markers."""
+        for task, ending, stale in self._begun:
+            # If another launch was faster, its file is examined like any other.
+            while (entry := ending.result()) is None:
+                ending = self.make(task)
+            self.board.settle(task, entry)
             self.markers.remove(*self.shards[task], stale)
+        self._begun.clear()

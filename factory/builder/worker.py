@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from factory.builder.behind import Behind
 from factory.builder.costs import Costs
 from factory.builder.finish import finish
 from factory.builder.jobs import Job
@@ -68,6 +69,7 @@ class RankOfBuild:
             initial=self._count_present() if shows else 0,
             show=shows,
         )
+        self._behind = Behind()
         self._maker = ShardMaker(
             self.out,
             self.jobs,
@@ -78,6 +80,7 @@ class RankOfBuild:
             self.costs,
             show=self._show,
             file_of=self._file_of,
+            behind=self._behind,
         )
 
     def run(self, part: Part) -> BuildReport:
@@ -129,6 +132,7 @@ class RankOfBuild:
             fresh=len(missing),
             exists=lambda task: self._exists(tasks[task]),
             make=lambda task: self._maker.make(*tasks[task]),
+            close=self._behind.close,
         )
         work.run()
         poll_s = _POLL_S

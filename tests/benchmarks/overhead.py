@@ -32,6 +32,7 @@ _PROFILE = {
     "writing": ["factory.shards.parquet:write_bytes"],
     "markers, looking for files, progress": [
         "factory.builder.shard_maker:ShardMaker.make",
+        "factory.builder.shard_maker:ShardMaker._end",
         "factory.builder.task_queue:Worklist.run",
         "factory.builder.worker:RankOfBuild._show",
     ],
