@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from factory.models.small_stem import SUFFIX
-from factory.models.timm_names import registered_names
+from factory.models.timm_names import SUFFIX, registered_names
 
 ROOT = Path(__file__).parent.parent
 # Importing one of these takes seconds.

@@ -592,7 +592,7 @@ def test_options_are_checked_before_the_dataset_is_opened(
     options: TrainOptions, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        train(replace(options, dataset="not-opened", **changes))
+        train(replace(options, dataset="org/not-opened", **changes))
 
 
 def test_folder_of_something_else_is_refused(options: TrainOptions) -> None:

@@ -12,7 +12,8 @@ from factory.common.text import some
 from factory.common.untrusted_files import read_json, read_yaml
 from factory.common.whole_files import sha256
 from factory.data.sampling_record import held_out_kind
-from factory.models.small_stem import LOADING, SUFFIX
+from factory.models.small_stem import LOADING
+from factory.models.timm_names import SUFFIX
 from train.run_folder import CONFIG, CONFIG_JSON, WEIGHTS
 
 SCORES = "scores-*.json"

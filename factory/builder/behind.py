@@ -7,7 +7,7 @@ that generates hands a shard over and gets its errors; each shard is ended by on
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from threading import Thread
 from typing import TYPE_CHECKING
 
@@ -24,13 +24,15 @@ class Behind:
 
     def __init__(self) -> None:
         self._last: Ending | None = None
+        self._thread: Thread | None = None
 
     def start(self, ending: Ending, work: Callable[[], ShardEntry | None]) -> None:
         """Run `work` in a thread when the previous end is finished, whose error is raised here."""
         if self._last is not None:
             self._last.result()
         self._last = ending
-        Thread(target=_run, args=(ending, work), name="end of a shard").start()
+        self._thread = Thread(target=_run, args=(ending, work), name="end of a shard")
+        self._thread.start()
 
     def check(self) -> None:
         """Raise the error of an end that has failed."""
@@ -39,13 +41,14 @@ class Behind:
 
     def close(self) -> None:
         """Return when no end runs or can begin; errors are not raised."""
-        if self._last is None or self._last.cancel():
+        # A signal may have come before the thread has begun: then `ending` was cancelled.
+        if self._thread is None or self._thread.ident is None:
             return
         try:
-            wait([self._last])
+            self._thread.join()
         except BaseException:
             # A signal; a build raises for the first one only.
-            wait([self._last])
+            self._thread.join()
             raise
 
 

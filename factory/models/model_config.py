@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from factory.common.errors import UserError
 from factory.common.frozen import invalid_values
 from factory.common.untrusted_files import read_json
+from factory.models.timm_names import SUFFIX, may_be_timm_model
 
 MAX_SIDE = 2048
 """The largest input of a model of timm is 1024."""
@@ -159,9 +160,12 @@ def read_model_config(path: Path) -> ModelConfig:
     if "pretrained_cfg" not in found:
         found = {**found, "pretrained_cfg": found}
     try:
-        return ModelConfig.model_validate(_without_nulls(found))
+        config = ModelConfig.model_validate(_without_nulls(found))
     except ValidationError as error:
         raise UserError(invalid_values(error, path)[:10]) from None
+    if not may_be_timm_model(config.architecture.removesuffix(SUFFIX)):
+        raise _no_architecture(config, path)
+    return config
 
 
 def require_architecture(config: ModelConfig, path: Path) -> None:
@@ -180,4 +184,8 @@ def require_architecture(config: ModelConfig, path: Path) -> None:
 
     register_for(config.architecture)
     if not timm.is_model(config.architecture.partition(".")[0]):
-        raise UserError(f"{path}: timm has no architecture {config.architecture!r}")
+        raise _no_architecture(config, path)
+
+
+def _no_architecture(config: ModelConfig, path: Path) -> UserError:
+    return UserError(f"{path}: timm has no architecture {config.architecture!r}")

@@ -14,7 +14,8 @@ from typing import Any
 
 from torch import nn
 
-SUFFIX = "_small_stem"
+from factory.models.timm_names import SUFFIX
+
 LOADING = (
     "from factory.models.small_stem import register_small_stems",
     "",
