@@ -119,7 +119,7 @@ def test_a_failed_write_stops_the_build_within_the_next_shard(
     tmp_path: Path, writing: Any, once: dict[str, str]
 ) -> None:
     def fail() -> None:
-        wait_for(lambda: 16 in Recording.begun)
+        wait_for(lambda: 20 in Recording.begun)
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path))
 
     def before(index: int) -> None:
