@@ -59,7 +59,8 @@ SECTIONS = {
         "of what is free, or (measured last) read from their files in each epoch; timm reads "
         "files. *Device waits for a batch* is the time from the end of a step to the arrival of "
         "the next batch, by events in the GPU's stream. The paper's trainings are computed from "
-        "the measured images/s and time between epochs. Sized for four minutes on an H200.",
+        "the measured images/s and time between epochs. timm's loop lets cuDNN choose kernels by "
+        "timing, as timm's own script does. Sized for four minutes on an H200.",
         "gpu_training",
         target="bench-gpu",
     ),
