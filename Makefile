@@ -65,7 +65,7 @@ gallery: install ## Build the datasets of docs/gallery.md; write their contact s
 bench: install ## Measure against the usual alternatives: docs/performance.md; use a quiet machine
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
-bench-gpu: install ## The same for generation on a CUDA device
+bench-gpu: install ## The same on a CUDA device: generation, training, scoring
 	$(BIN)/python -m tests.benchmarks --device cuda $(BENCH)
 
 test: install ## Lint, type-check and run the tests, without the long ones of test-soak

@@ -7,8 +7,10 @@ import signal
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from fault_parts import finished, on_change, sending, sleeps, start, watching
 from sleep_parts import CHANGES, SLEEPERS, images, quick, ready
@@ -27,10 +29,22 @@ def changes_of(folder: Path, out: str | Path, what: str) -> list[str]:
     return changes
 
 
+class _SameThread:
+    """Runs what a thread would run, when it is started."""
+
+    ident = None
+
+    def __init__(self, *, target: Callable[..., None], args: tuple[Any, ...], name: str) -> None:
+        self.start = partial(target, *args)
+
+
 def suspended_here(
     folder: Path, out: str | Path, what: str, meanwhile: Mapping[int, Callable[[], Any]]
 ) -> int:
     """Run a launch in this process; others act to their ends before some of its changes to files.
+
+    Shards are ended in the thread that generates: with two threads the changes would have no fixed
+    order, and the other thread would go on while one sleeps.
 
     Args:
         folder: Folder of the recipes.
@@ -54,7 +68,7 @@ def suspended_here(
             waits = False
 
     status = 0
-    with watching(out, change):
+    with watching(out, change), patch("factory.builder.behind.Thread", _SameThread):
         try:
             (CHANGES | SLEEPERS)[what](folder, out)
         except (UserError, Failure):

@@ -8,7 +8,7 @@ its full size, and rows with different `num_inference_steps` are generated in pa
 
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -25,6 +25,7 @@ from factory.renderer.caches import cached
 from factory.renderer.capabilities import require_able
 from factory.renderer.guidance import GuidancePerImage, guidance_as_input, takes_guidance_as_input
 from factory.renderer.guidance_interval import guidance_in
+from factory.renderer.host_timesteps import looks_up_timesteps, timesteps_on_host
 from factory.renderer.prompt_encoder import PromptEncoder
 from factory.renderer.resize import rescale
 
@@ -132,7 +133,8 @@ class DiffusersRenderer:
         generators = [torch.Generator("cpu").manual_seed(row.seed) for row in rows]
         texts = self._prompts.arguments([(row.prompt, row.negative_prompt) for row in rows])
         cache = cached(self._pipeline, self._cache) if self._cache else nullcontext()
-        with cache, self._guidance([row.guidance_scale for row in rows]) as guidance_scale:
+        scales = [row.guidance_scale for row in rows]
+        with self._timesteps(), cache, self._guidance(scales) as guidance_scale:
             images = self._pipeline(
                 **texts,
                 **self._latents(generators),
@@ -145,6 +147,12 @@ class DiffusersRenderer:
                 output_type="pt",
             ).images
         return torch.as_tensor(images).float()
+
+    def _timesteps(self) -> AbstractContextManager[None]:
+        on_cpu = self._pipeline._execution_device.type == "cpu"
+        if on_cpu or not looks_up_timesteps(self._pipeline):
+            return nullcontext()
+        return timesteps_on_host(self._pipeline)
 
     @contextmanager
     def _guidance(self, scales: Sequence[float]) -> Iterator[Any]:

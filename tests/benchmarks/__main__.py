@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
         "--device",
         choices=("cpu", "cuda"),
         default="cpu",
-        help="cuda runs the section gpu (default: cpu)",
+        help="cuda runs the sections of bench-gpu (default: cpu)",
     )
     parser.add_argument("--resume", action="store_true", help="skip sections measured before")
     parser.add_argument(

@@ -1,7 +1,8 @@
-"""Measure on the device how long neither network nor decoder runs between two batches."""
+"""Measure on the device how long no network runs between two batches."""
 
 from __future__ import annotations
 
+import statistics
 import time
 from typing import Any
 
@@ -34,7 +35,7 @@ class Gaps:
 
         def marked(*args: Any, **kwargs: Any) -> Any:
             found = decode(*args, **kwargs)
-            self._ends.append(self._mark())
+            self._ends.append(mark(self._device))
             return found
 
         self._pipeline.vae.decode = marked
@@ -46,28 +47,76 @@ class Gaps:
 
     def share(self) -> float:
         """Return the gaps' share of the time from the first pass to the end of the last batch."""
-        if self._device == "cuda":
-            torch.cuda.synchronize()
+        wait_for(self._device)
         pairs = zip(self._ends, self._starts[1:], strict=False)
-        gaps = sum(self._between(one, two) for one, two in pairs)
-        return gaps / self._between(self._starts[0], self._ends[-1])
+        gaps = sum(between(one, two) for one, two in pairs)
+        return gaps / between(self._starts[0], self._ends[-1])
 
     def _on_pass(self, *_: Any) -> None:
         if self._calls == 0:
             self.began = time.perf_counter()
         if self._calls % self._passes == 0:
-            self._starts.append(self._mark())
+            self._starts.append(mark(self._device))
         self._calls += 1
 
-    def _mark(self) -> Any:
-        if self._device != "cuda":
-            return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event
 
-    def _between(self, one: Any, two: Any) -> float:
-        """Return the seconds between two marks."""
-        if self._device != "cuda":
-            return float(two - one)
-        return float(one.elapsed_time(two)) / 1e3
+class Steps:
+    """Marks the arrival of every batch of a training on its device, and the end of its step.
+
+    Attributes:
+        device: `cpu` or `cuda`.
+        steps: Steps of an epoch.
+    """
+
+    def __init__(self, device: str, steps: int) -> None:
+        """Store what is measured."""
+        self.device, self.steps = device, steps
+        self._arrived: list[Any] = []
+        self._done: list[Any] = []
+
+    def arrived(self) -> None:
+        """Mark that a batch is there."""
+        self._arrived.append(mark(self.device))
+
+    def done(self) -> None:
+        """Mark that its step was sent to the device."""
+        self._done.append(mark(self.device))
+
+    def waiting(self) -> tuple[float, float]:
+        """Return for how long no step was under way, without the first epoch.
+
+        Returns:
+            Share of the time within epochs; mean seconds between two epochs.
+        """
+        wait_for(self.device)
+        pauses, within, spent = [], 0.0, 0.0
+        for number in range(self.steps, len(self._arrived)):
+            gap = between(self._done[number - 1], self._arrived[number])
+            spent += between(self._arrived[number], self._done[number])
+            if number % self.steps:
+                within += gap
+            else:
+                pauses.append(gap)
+        return within / (within + spent), statistics.mean(pauses)
+
+
+def mark(device: str) -> Any:
+    """Return the time, on a GPU as an event of its stream."""
+    if device != "cuda":
+        return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event
+
+
+def between(one: Any, two: Any) -> float:
+    """Return the seconds between two marks, whose work has ended."""
+    if isinstance(one, float):
+        return float(two - one)
+    return float(one.elapsed_time(two)) / 1e3
+
+
+def wait_for(device: str) -> None:
+    """Wait until a GPU has done all that was sent to it."""
+    if device == "cuda":
+        torch.cuda.synchronize()

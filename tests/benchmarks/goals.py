@@ -56,6 +56,12 @@ GOALS = {
         Goal(f"{_SD14}: build", 7, "images/s"),
         Goal(f"{_SD14}: build", 4, other="stock pipeline, one image per call"),
         Goal(f"{_SD14}: time between batches", 3, "% of the build", "at most"),
+        Goal(f"{_SD14}: waits for the device", 0, "per step", "at most"),
+    ),
+    "gpu-train": (
+        Goal("resnet50, 32 px, PNG: training", 0.9, other="model alone"),
+        Goal("resnet50, 224 px, JPG: training", 0.9, other="model alone"),
+        Goal("score: marginal speed", 1, other="evaluate's evaluator"),
     ),
     "cpu": (
         Goal("build", 8, other="one image per call, float32"),

@@ -5,23 +5,29 @@ With `--device cpu` the same code runs with tiny models, to try it without a GPU
 
 from __future__ import annotations
 
+import copy
 import gc
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from . import parts
-from .gaps import Gaps
+from .gaps import Gaps, wait_for
 from .gpu_models import FULL, TINY, Model
 from .passes import Passes
 from .timing import Figure, Scale, compared, in_turn
+from .waits import waits_of_steps
 
 _PROMPT = "a photo of a cat"
 _GUIDANCE = 3.0
 _BARE = "bare passes"
+_COMPILED = ("blocks", "network")
 
 
 def run(folder: Path, scale: Scale, device: str) -> list[Figure]:
@@ -33,6 +39,8 @@ def run(folder: Path, scale: Scale, device: str) -> list[Figure]:
             pipeline = model.make(folder / f"model-{number}")
         measured = _Measured(model, pipeline, folder / f"set-{number}", device, is_full=is_full)
         figures += measured.figures()
+        if device == "cuda":
+            figures += measured.waits()
         # Of the first model alone, and not in tests: it takes minutes.
         if number == 0 and not scale.in_process:
             figures += measured.compiled()
@@ -91,17 +99,19 @@ class _Measured:
                 "one": lambda: self._rate(lambda: self._stock(1), images=1),
                 "bare": lambda: self._rate(passes.run),
                 "limit": lambda: self._matmul_tflops() / sum(tflop),
+                "build": lambda: self._build(passes.count, "out"),
             },
             repeats=model.repeats,
         )
-        built, gap = self._build(passes.count, "out")
+        built, gaps = map(list, zip(*done.pop("build"), strict=True))
         one, stock = "stock pipeline, one image per call", "stock pipeline, the same batch"
-        bare = done["bare"][-1:]
-        batch = f"batch of {model.batch}, {self.steps} steps"
+        batch = f"batch of {model.batch}, {self.steps} steps, not compiled"
         note = f"{tflop[0]:.3g} TFLOP in the network and {tflop[1]:.3g} in the decoder per image"
         return [
-            compared(f"{name}: build", "images/s", [built], _BARE, bare, note=batch, is_limit=True),
-            compared(f"{name}: build", "images/s", [built], one, done["one"][-1:]),
+            compared(
+                f"{name}: build", "images/s", built, _BARE, done["bare"], note=batch, is_limit=True
+            ),
+            compared(f"{name}: build", "images/s", built, one, done["one"]),
             compared(
                 f"{name}: a batch", "images/s", done["render"], _BARE, done["bare"], is_limit=True
             ),
@@ -109,40 +119,88 @@ class _Measured:
             compared(
                 f"{name}: a batch", "images/s", done["render"], "limit", done["limit"], note=note
             ),
-            compared(f"{name}: time between batches", "% of the build", [100 * gap]),
+            compared(f"{name}: time between batches", "% of the build", _percent(gaps)),
+        ]
+
+    def waits(self) -> list[Figure]:
+        """Count how often the CPU waits for the device."""
+        (step, batch), (stock_step, stock_batch) = (
+            waits_of_steps(generate) for generate in (self._render, self._stock_of)
+        )
+        name, stock = f"{self.model.name}, {self.model.pixels} px", "stock pipeline, the same batch"
+        return [
+            compared(f"{name}: waits for the device", "per step", [step], stock, [stock_step]),
+            compared(
+                f"{name}: waits for the device, besides steps",
+                "per batch",
+                [batch],
+                stock,
+                [stock_batch],
+                note="the stock pipeline also encodes the prompts and copies the images",
+            ),
         ]
 
     def compiled(self) -> list[Figure]:
-        """Measure `build --compile network`, and what compiling takes."""
-        from factory.renderer.compiling import compile_network
+        """Measure `build --compile` on copies of the network, and how long compiling takes."""
+        from torch._inductor.utils import fresh_cache
 
-        plain = self._rate(self._render)
-        compile_network(self.pipeline, "network")
-        first = self.model.batch / self._rate(self._render)
         count = Passes.of(self.pipeline, self._render).count
-        built, gap = self._build(count, "compiled")
-        name = f"{self.model.name}, {self.model.pixels} px, --compile network"
-        fast = [self._rate(self._render) for _ in range(self.model.repeats)]
-        others = [plain] * len(fast)
-        return [
-            compared(f"{name}: build", "images/s", [built]),
-            compared(f"{name}: a batch", "images/s", fast, "not compiled", others),
-            compared(f"{name}: time between batches", "% of the build", [100 * gap]),
-            compared(f"{name}: first batch", "s", [first], note="with an empty cache on disk"),
-        ]
+        copies = {part: self._compiled(part) for part in _COMPILED}
+        first = {}
+        with ExitStack() as caches:
+            for part, one in copies.items():
+                # Each begins with a cache of its own; they are used until all is measured.
+                caches.enter_context(fresh_cache(dir=str(self.folder)))
+                first[part] = self.model.batch / one._rate(one._render)
+            done = in_turn(
+                {
+                    name: lambda one=one: one._rate(one._render)
+                    for name, one in {"plain": self, **copies}.items()
+                },
+                repeats=self.model.repeats,
+            )
+            builds = {part: one._build(count, part) for part, one in copies.items()}
+        figures = []
+        for part, (built, gap) in builds.items():
+            name = f"{self.model.name}, {self.model.pixels} px, --compile {part}"
+            figures += [
+                compared(f"{name}: build", "images/s", [built]),
+                compared(f"{name}: a batch", "images/s", done[part], "not compiled", done["plain"]),
+                compared(f"{name}: time between batches", "% of the build", _percent([gap])),
+                compared(
+                    f"{name}: first batch", "s", [first[part]], note="with an empty cache on disk"
+                ),
+            ]
+        return figures
 
-    def _render(self) -> None:
+    def _compiled(self, part: str) -> _Measured:
+        """Return this model with a compiled copy of its network."""
+        from factory.renderer.compiling import compile_network
+        from factory.renderer.diffusers_renderer import DiffusersRenderer
+
+        made = copy.copy(self)
+        made.pipeline = copy.copy(self.pipeline)
+        made.pipeline.unet = copy.deepcopy(self.pipeline.unet)
+        compile_network(made.pipeline, part)
+        made.renderer = DiffusersRenderer(made.pipeline, self.recipe)
+        return made
+
+    def _render(self, steps: int | None = None) -> None:
         from factory.planner.plan import plan
 
         rows = plan(self.recipe).rows(0, self.model.batch)
+        rows = [replace(row, num_inference_steps=steps or self.steps) for row in rows]
         self.renderer.render(rows, batch_size=self.model.batch)
 
-    def _stock(self, images: int | None = None) -> None:
+    def _stock_of(self, steps: int) -> None:
+        self._stock(steps=steps)
+
+    def _stock(self, images: int | None = None, *, steps: int | None = None) -> None:
         size = {"height": self.model.pixels, "width": self.model.pixels}
         self.pipeline(
             [_PROMPT] * (images or self.model.batch),
             guidance_scale=_GUIDANCE,
-            num_inference_steps=self.steps,
+            num_inference_steps=steps or self.steps,
             output_type="np",
             **size,
         )
@@ -192,7 +250,8 @@ class _Measured:
         with Gaps(self.pipeline, passes, self.device) as gaps:
             build(
                 self.recipe,
-                self.folder / out,
+                # A folder that exists would be resumed.
+                Path(tempfile.mkdtemp(prefix=out, dir=self.folder)) / "out",
                 settings=settings,
                 show_progress=False,
                 renderer_factory=lambda _: self.renderer,
@@ -202,8 +261,11 @@ class _Measured:
         return self.images / seconds, gaps.share()
 
     def _wait(self) -> None:
-        if self.device == "cuda":
-            torch.cuda.synchronize()
+        wait_for(self.device)
+
+
+def _percent(shares: Sequence[float]) -> list[float]:
+    return [100 * share for share in shares]
 
 
 def _flop_counter() -> Any:

@@ -27,8 +27,8 @@ class Model:
         make: Builds the pipeline; the argument is a folder for its tokenizers.
         pixels: Height and width.
         batch: Images per call.
-        images: Images of the build.
-        repeats: Rounds of single batches.
+        images: Images of a build.
+        repeats: Rounds of a build and single batches.
     """
 
     name: str
@@ -121,9 +121,25 @@ def sd35_medium(folder: Path) -> Any:
     )
 
 
+def flux_of_fewer_blocks(folder: Path) -> Any:
+    """Return a pipeline of FLUX.1's shape with 4 of 19 double and 8 of 38 single blocks."""
+    from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+
+    second = tiny_families._t5(4096)
+    return FluxPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=_vae(1024, channels=16, shift_factor=0.1159),
+        **_clip(folder / "1", _large()),
+        tokenizer_2=second["tokenizer"],
+        text_encoder_2=second["text_encoder"],
+        # The class's defaults are FLUX.1's sizes.
+        transformer=FluxTransformer2DModel(num_layers=4, num_single_layers=8, guidance_embeds=True),
+    )
+
+
 FULL = (
-    Model("Stable Diffusion 1.4", stable_diffusion, 512, batch=32, images=512, repeats=3),
-    Model("Stable Diffusion XL", sdxl, 1024, batch=8, images=64, repeats=2),
+    Model("Stable Diffusion 1.4", stable_diffusion, 512, batch=32, images=256, repeats=3),
+    Model("Stable Diffusion XL", sdxl, 1024, batch=8, images=32, repeats=2),
     Model("Stable Diffusion 3.5 Medium", sd35_medium, 1024, batch=4, images=16, repeats=2),
 )
 TINY = (

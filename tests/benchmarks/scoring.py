@@ -16,7 +16,7 @@ _BATCH = 256
 _EVALUATOR = "evaluate's evaluator"
 
 
-def run(folder: Path, scale: Scale, device: str) -> list[Figure]:
+def run(folder: Path, scale: Scale, device: str, *, repeats: int | None = None) -> list[Figure]:
     """Train a small model, then score it on few and on many images with both."""
     small, large = scale.pick((500, 8_000), (100, 600), (20, 40))
     data = {
@@ -27,12 +27,12 @@ def run(folder: Path, scale: Scale, device: str) -> list[Figure]:
     done = in_turn(
         {
             f"{name} {images}": lambda measure=measure, images=images: measure(
-                model, data[images], folder, scale
+                model, data[images], folder, scale, device
             )
             for images in (small, large)
             for name, measure in (("ours", _score), ("evaluate", _evaluate))
         },
-        repeats=scale.pick(2, 1, 1),
+        repeats=repeats or scale.pick(2, 1, 1),
     )
     note = _same_accuracy(done[f"ours {large}"][0][1], done[f"evaluate {large}"][0][1], large)
     seconds = {key: [one for one, _ in values] for key, values in done.items()}
@@ -58,27 +58,31 @@ def _trained(folder: Path, data: Path, scale: Scale) -> Path:
     return out
 
 
-def _score(model: Path, data: Path, folder: Path, scale: Scale) -> tuple[float, float]:
+def _score(model: Path, data: Path, folder: Path, scale: Scale, device: str) -> tuple[float, float]:
     """Return seconds and accuracy."""
     out = folder / f"scores-{data.name}.json"
-    words = ["--batch-size", str(_BATCH), "--threads", str(cores()), "--device", "cpu", "--quiet"]
+    words = ["--batch-size", str(_BATCH), "--threads", str(cores()), "--device", device, "--quiet"]
     done = command("score", str(model), "--real", str(data), "--out", str(out), *words, scale=scale)
     return done.seconds, json.loads(out.read_text())["metrics"]["top1"]
 
 
-def _evaluate(model: Path, data: Path, folder: Path, scale: Scale) -> tuple[float, float]:
+def _evaluate(
+    model: Path, data: Path, folder: Path, scale: Scale, device: str
+) -> tuple[float, float]:
     cache = str(folder / "cache")
-    done = function("scoring:evaluated", str(model), str(data), cache, scale=scale)
+    done = function("scoring:evaluated", str(model), str(data), cache, device, scale=scale)
     return done.seconds, done.value
 
 
-def evaluated(model: str, data: str, cache: str) -> float:
+def evaluated(model: str, data: str, cache: str, device: str) -> float:
     """Return the accuracy found by evaluate's evaluator for image classification."""
     import torch
     from datasets import load_dataset
     from evaluate import evaluator
 
     torch.set_num_threads(cores())
+    # As `score`, which computes in float32.
+    torch.backends.cudnn.allow_tf32 = False
     real = load_dataset("imagefolder", data_dir=data, split="train", cache_dir=cache)
     task = evaluator("image-classification")
     # Otherwise it passes one image at a time.
@@ -89,7 +93,7 @@ def evaluated(model: str, data: str, cache: str) -> float:
         data=real,
         metric=_accuracy(),
         label_mapping={name: number for number, name in enumerate(names)},
-        device=-1,
+        device=0 if device == "cuda" else -1,
     )
     return float(found["accuracy"])
 

@@ -45,8 +45,34 @@ SECTIONS = {
         "diffusers with the same batch size and one guidance scale. The limit is the speed at "
         "which the device multiplies large bfloat16 matrices, divided by the operations of an "
         "image; the run measures the first and counts the second. Of Stable Diffusion 1.4 the "
-        "operations are 0.803 TFLOP per pass and 2.51 per decoding, 66.8 per image.",
+        "operations are 0.803 TFLOP per pass and 2.51 per decoding, 66.8 per image. Only this "
+        "model is compiled, because translating a network takes minutes. *Waits* are the "
+        "synchronising operations that torch reports: each leaves the device idle until the CPU "
+        "has sent more.",
         "gpu_generation",
+        target="bench-gpu",
+    ),
+    "gpu-train": Section(
+        "Training and scoring on a GPU",
+        "As the sections below, for ResNet50 in bfloat16 (autocast) and channels-last, batches of "
+        "128, preset `quick`. The images are in memory, on the GPU if they need at most a quarter "
+        "of what is free, or (measured last) read from their files in each epoch; timm reads "
+        "files. *Device waits for a batch* is the time from the end of a step to the arrival of "
+        "the next batch, by events in the GPU's stream. The paper's trainings are computed from "
+        "the measured images/s and time between epochs. timm's loop lets cuDNN choose kernels by "
+        "timing, as timm's own script does. Sized for four minutes on an H200.",
+        "gpu_training",
+        target="bench-gpu",
+    ),
+    "gpu-memory": Section(
+        "Memory of settings on a GPU",
+        "Peak memory that torch allocates while a model is loaded and a batch is generated, and "
+        "images/s of a second batch: Stable Diffusion 1.4's shape, 512 px, 8 steps; and FLUX.1's "
+        "with 4 of 19 and 8 of 38 blocks, 1024 px, 12 steps. Weights are random, so how often "
+        "`first-block` would skip blocks of a trained model is not measured, and its images/s are "
+        "left out. `int8` is left out where torchao is not installed. Sized for three minutes on "
+        "an H200.",
+        "gpu_memory",
         target="bench-gpu",
     ),
     "cpu": Section(
