@@ -9,7 +9,6 @@ import random
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import datasets
@@ -21,7 +20,6 @@ from moto.server import ThreadedMotoServer
 from sleep_parts import CHANGES, OTHERS, SLEEPERS, damage, images, leave_over, quick, ready
 from suspend_parts import changes_of, suspended_in_turn, suspended_process, woken_up
 
-from factory.builder import behind
 from factory.builder.build import BuildReport, build
 from factory.builder.markers import Markers, list_markers
 from factory.cli.main import main
@@ -183,19 +181,12 @@ IN_TURN = {
 }
 
 
-class SameThread(Thread):
-    def start(self) -> None:
-        self.run()
-
-
 @pytest.mark.slow
 def test_suspended_launches_resume_at_a_url_without_harm(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """22 interleavings: each launch sleeps while those after it run to their ends."""
     quick(monkeypatch.setattr)
-    # A launch sleeps as a whole: with a second thread awake, the numbers of calls would vary.
-    monkeypatch.setattr(behind, "Thread", SameThread)
     folder, found = tmp_path / "recipes", {}
     ready(folder, place, "finishes")
     for state, launches in IN_TURN.items():
