@@ -6,7 +6,8 @@ The method of Luo et al. (2023, arXiv 2311.05556) and of diffusers' script for i
 of one recipe. The model itself generates the latent images to learn from, so no other data is
 needed. From one noisy latent, the network with adapter must predict the same image as from the
 less noisy one that the guided model makes of it in a DDIM step. Guidance is sampled for each image
-and is unknown to the network, so the adapter learns its mean. Run again, it resumes. On a CPU.
+and is unknown to the network, so the adapter learns its mean. Run again, it resumes. On a CPU. The
+defaults were not tuned.
 """
 
 from __future__ import annotations
