@@ -88,6 +88,7 @@ NOT_RUN = {
         "data-factory build RECIPE OUT --model flux --cache": "test_inference.py",
         "python docs/measure_intervals.py": "measures for minutes",
         "for seed in": "trains 30 models",
+        "python docs/distill_embedded.py": "test_distill_embedded.py, in small",
         "data-factory build cifar10/random-guidance": "the same",
         "pip install": "the same",
         "data-factory build RECIPE OUT --model flux --offload": "the same",
