@@ -97,10 +97,12 @@ def _verify(folder: Path, scale: Scale) -> list[Figure]:
     out = outs[images]
     done = in_turn(
         {
-            name: lambda name=name: function(f"reading:{name}", str(out), scale=scale).value
+            name: lambda name=name: (
+                function(f"reading:{name}", str(outs[few]), str(out), scale=scale).value
+            )
             for name in ("verify_rate", "decode_rate")
         },
-        repeats=scale.pick(3, 1, 1),
+        repeats=scale.pick(5, 1, 1),
     )
     both = (few, str(outs[few]), images, str(out))
     profiled = [
@@ -128,22 +130,30 @@ def profile_verify(few: int, few_out: str, many: int, many_out: str) -> dict[str
     return profiles.marginal(lambda rows: verify_set(outs[rows]), _PROFILE, few=few, many=many)
 
 
-def verify_rate(out: str) -> float:
-    """Return the rows that `verify` checks per CPU second."""
+def verify_rate(few: str, out: str) -> float:
+    """Return the rows that `verify` checks per CPU second; a small dataset comes first."""
     from factory.inspection.verify import verify_set
 
-    started = time.process_time()
-    report = verify_set(out)
-    assert report.whole
-    return report.rows / (time.process_time() - started)
+    return _rate(lambda folder: verify_set(folder).rows, few, out)
 
 
-def decode_rate(out: str) -> float:
+def decode_rate(few: str, out: str) -> float:
     """Return the rows per CPU second of hashing and reading the files and decoding the images."""
+    return _rate(_decode, few, out)
+
+
+def _rate(work: Callable[[str], int], few: str, out: str) -> float:
+    work(few)
+    started = time.process_time()
+    rows = work(out)
+    return rows / (time.process_time() - started)
+
+
+def _decode(out: str) -> int:
     import pyarrow.parquet
     from PIL import Image
 
-    started, rows = time.process_time(), 0
+    rows = 0
     for path in sorted(Path(out).glob("data/*/*.parquet")):
         data = path.read_bytes()
         hashlib.sha256(data).hexdigest()
@@ -151,7 +161,7 @@ def decode_rate(out: str) -> float:
         for row in table:
             Image.open(io.BytesIO(row["image"]["bytes"])).load()
         rows += len(table)
-    return rows / (time.process_time() - started)
+    return rows
 
 
 def _many_shards(folder: Path, scale: Scale) -> list[Figure]:

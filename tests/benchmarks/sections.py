@@ -85,26 +85,23 @@ SECTIONS = {
         "each kind of operation in the time of the UNet's passes of one batch, in one thread.",
         "cpu_generation",
         tried=(
-            "with the same outputs, CPU time of the UNet against that of a build (median and "
-            "quartiles of 20 pairs, one thread, while other work ran on the machine; `python -m "
-            "tests.benchmarks.network_variants --rounds 20`): weights of convolutions packed once "
-            "1.00 [0.84, 1.10], one product for queries, keys and values 1.03 [0.91, 1.19], "
-            "projections of the text once per image 0.98 [0.86, 1.13]; the unchanged UNet has "
-            "1.00 [0.97, 1.13]",
+            "with the same outputs, CPU time of the UNet against that of a build in bfloat16 "
+            "(median and quartiles of 20 pairs, one thread, an Intel Xeon with AMX, while other "
+            "work ran on the machine; `python -m tests.benchmarks.network_variants --dtype "
+            "bfloat16 --rounds 20`): weights of convolutions packed once 1.00 [0.84, 1.10], one "
+            "product for queries, keys and values 1.03 [0.91, 1.19], projections of the text once "
+            "per image 0.98 [0.86, 1.13]; the unchanged UNet has 1.00 [0.97, 1.13]",
             "faster, but with other outputs, which would change the bytes of datasets (same "
             "command): group norm in float32 0.86 [0.83, 0.98], group norm in contiguous order "
             "0.94 [0.86, 1.00], all layers in contiguous order 0.93 [0.86, 1.01]",
-            "a faster start: of 16.3 s of CPU time of the ten images (one run, about twice as slow "
-            "as above because other work ran; times of the process between imports), torch takes "
-            "2.7, `torch._dynamo` 2.2, which transformers imports without a condition, the other "
-            "imports and the model's files 6.7, the first batch 2.5, card and plots 0.9, all else "
-            "1.3. Exact submodules avoid nothing, because the packages that contain them import "
-            "all autoencoders and transformers; diffusers has no setting that leaves out peft or "
-            "scipy where they are installed. Leaving without Python's own end of a program would "
-            "save another 0.6 (three runs), but also skip what libraries do at the end. The table "
-            "is older than what was used of it; with that, two builds and two diffusers scripts in "
-            "turn on an AMD EPYC without bfloat16 took 11.4 s [10.4, 12.3] and 12.9 s "
-            "[12.5, 13.3], ratio 0.88 [0.84, 0.92]",
+            "a faster start: of 16.3 s of CPU time of ten images on that machine (one run, other "
+            "work beside; times of the process between imports), torch took 2.7, `torch._dynamo` "
+            "2.2, which transformers imports without a condition, the other imports and the "
+            "model's files 6.7, the first batch 2.5, card and plots 0.9, all else 1.3. Exact "
+            "submodules avoid nothing, because the packages that contain them import all "
+            "autoencoders and transformers; diffusers has no setting that leaves out peft or scipy"
+            " where they are installed. Leaving without Python's own end of a program would save "
+            "another 0.6 (three runs), but also skip what libraries do at the end",
         ),
     ),
     "overhead": Section(
@@ -148,9 +145,9 @@ SECTIONS = {
     "reading": Section(
         "Planning, checking and opening",
         "Rows of a plan of 10^8 images, `verify`, and datasets of many shards (names of one file, "
-        "so that the disk does not count). The profile of `verify` is the marginal CPU time of "
-        "each phase; it includes the clocks' own time, so the phases add up to more than a row "
-        "takes without them.",
+        "so that the disk does not count). `verify` and its alternative are measured after their "
+        "imports. The profile of `verify` is the marginal CPU time of each phase; it includes the "
+        "clocks' own time, so the phases add up to more than a row takes without them.",
         "reading",
         tried=(
             "comparing columns with the plan as Arrow arrays: 1.77 CPU µs per row instead of 1.64 "
@@ -160,8 +157,8 @@ SECTIONS = {
             "Comparing the parts of the file in place instead of with a copy: 22.6 instead of 22.3 "
             "(lowest of 100 rounds in turn, machine busy)",
             "fewer imports: the first `verify` of a process takes 0.18 s of CPU time for imports, "
-            "mostly of pyarrow and numpy's random numbers, which is 18 µs per row of 10,000 (three "
-            "runs); both are needed, and larger datasets take no more",
+            "mostly of pyarrow and numpy's random numbers (three runs); both are needed, and a "
+            "large dataset takes no more than a small one",
         ),
     ),
     "train": Section(
