@@ -94,7 +94,7 @@ SECTIONS = {
             "faster, but with other outputs, which would change the bytes of datasets (same "
             "command): group norm in float32 0.86 [0.83, 0.98], group norm in contiguous order "
             "0.94 [0.86, 1.00], all layers in contiguous order 0.93 [0.86, 1.01]",
-            "a faster start: of 16.3 s of CPU time of ten images on that machine (one run, other "
+            "a faster start: of 16.3 s of CPU time of ten images (one run, other "
             "work beside; times of the process between imports), torch took 2.7, `torch._dynamo` "
             "2.2, which transformers imports without a condition, the other imports and the "
             "model's files 6.7, the first batch 2.5, card and plots 0.9, all else 1.3. Exact "
