@@ -82,7 +82,7 @@ MISTAKES = {
     "predict nosuch photo.png": "nosuch: no such run folder",
     "predict nosuch.onnx photo.png": "nosuch.onnx: no such ONNX file",
     "export nosuch --onnx new.onnx": "nosuch: no such run folder",
-    "gate nosuch --near-duplicates": "nosuch: is not a dataset",
+    "gate nosuch --near-duplicates": "nosuch: directory not found",
     "gate generated --clip-score ./no": "--clip-score ./no: cannot be loaded (no such directory)",
     "report nosuch --real set": "nosuch: directory not found",
     "gap set --real nosuch --model test_resnet --out new": "nosuch: directory not found",

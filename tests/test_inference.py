@@ -220,7 +220,9 @@ def test_a_cache_is_a_kind_with_a_number(text: str, shown: str) -> None:
     ],
 )
 def test_other_caches_are_refused(text: str) -> None:
-    with pytest.raises(UserError, match="give first-block, first-block:THRESHOLD"):
+    with pytest.raises(
+        UserError, match=f"--cache {text}: expected first-block, first-block:THRESHOLD"
+    ):
         Cache.parse(text)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,8 @@ def test_a_shard_that_another_launch_has_finished_is_dropped_after_the_batch(
     class Slow(FakeRenderer):
         def render(self, rows: Any, *, batch_size: int) -> Any:
             if rows[0].index == 8:
+                while not list(out.glob("data/base/*-00000-*")):
+                    time.sleep(0.01)
                 shutil.copytree(tmp_path / "other/data", out / "data", dirs_exist_ok=True)
             return super().render(rows, batch_size=batch_size)
 

@@ -294,7 +294,7 @@ def test_a_card_names_files_of_its_dataset_only(
 @pytest.mark.parametrize(
     ("suffix", "kind"),
     # Members of a .tar may be pickles.
-    [("h5", "hdf5"), ("lance", "lance"), ("xml", "xml"), ("tar", "webdataset")],
+    [("h5", "hdf5"), ("lance", "lance"), ("tar", "webdataset")],
 )
 def test_formats_that_may_point_elsewhere_are_not_read(
     suffix: str, kind: str, tmp_path: Path

@@ -109,7 +109,9 @@ def test_status_during_a_build(tmp_path: Path) -> None:
 
     generate(recipe(tmp_path, "base", images_per_class=8), tmp_path / "out", Looking)
     figures = [(one.configs[0].done, one.configs[0].running) for one in seen]
-    assert figures == [(0, 1), (0, 1), (1, 1), (1, 1), (2, 1), (2, 1)]
+    # While a shard is generated, the one before it may still be written.
+    assert [done + running for done, running in figures] == [1, 1, 2, 2, 3, 3]
+    assert {running for _, running in figures} <= {1, 2}
     assert all(f"process {os.getpid()}" in one.workers[0].process for one in seen)
 
 

@@ -96,7 +96,7 @@ def test_a_run_is_published_loaded_scored_and_published_again(
 
 def test_a_push_that_cannot_succeed_is_reported_before_training(tmp_path: Path) -> None:
     with LocalHub() as hub:
-        command = ["none", "--model", "test_resnet", "--out", tmp_path / "run", "--push", MODEL]
+        command = ["ORG/none", "--model", "test_resnet", "--out", tmp_path / "run", "--push", MODEL]
         done = run_factory(hub, tmp_path, *command, module="train", token=hub.read_token)
     assert done.returncode == 2
     assert "is read-only" in done.stderr

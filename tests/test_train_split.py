@@ -85,7 +85,7 @@ def test_a_run_saves_the_statistics_of_real_images(tmp_path: Path) -> None:
     assert all(torch.equal(one, files[1][name]) for name, one in files[0].items())
     other = {"out": tmp_path / "other"}
     with pytest.raises(UserError, match=r"--split-bn needs --real-train"):
-        train(replace(options, dataset="not-opened", real_train=None, **other))
+        train(replace(options, dataset="ORG/not-opened", real_train=None, **other))
     with pytest.raises(UserError, match=r"--split-bn: test_vit has no batch norm"):
         vit = {"model": "test_vit", "model_args": {"patch_size": 8}}
         train(replace(options, **vit, **other))
