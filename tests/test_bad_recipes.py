@@ -85,7 +85,7 @@ BAD: list[tuple[str, str]] = [
     (
         BASE + "sampling: {guidance_interval: [0.2, 1], guidance_scale: 1}\n",
         "@:5:31: sampling.guidance_interval: [0.2, 1] has no effect without a guidance scale above "
-        "1; remove the interval (--set sampling.guidance_interval=null), or raise the scale",
+        "1; remove the interval (--guidance-interval or the key), or raise the scale",
     ),
     (
         BASE + "sampling: {guidance_interval: [0.45, 0.55], num_inference_steps: [2, 3]}\n",
@@ -97,7 +97,7 @@ BAD: list[tuple[str, str]] = [
         + "sampling: {guidance_interval: [0.2, 1], guidance_scale: 3.5}\n",
         "@:5:31: sampling.guidance_interval: black-forest-labs/FLUX.1-dev is guided through an "
         "input of its network, without a second half of the batch; remove the interval "
-        "(--set sampling.guidance_interval=null)",
+        "(--guidance-interval or the key)",
     ),
     (
         BASE + "sampling: {num_inference_steps: 0}\n",

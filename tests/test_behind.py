@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 from build_parts import FakeRenderer, recipe, tree
+from test_twins import Several, twins
 
-from factory.builder.build import BuildReport, build
+from factory.builder.build import BuildOptions, BuildReport, build
 from factory.builder.markers import list_markers
+from factory.builder.report import Part
 from factory.common.local_paths import WORKING
 from factory.common.stop_signals import Stopped
 from factory.shards.settings import BuildSettings
@@ -169,3 +171,27 @@ def test_a_shard_that_another_launch_has_written_meanwhile_is_kept(
     assert report.kept >= 16
     assert tree(tmp_path / "out") == once
     assert not (tmp_path / "out" / WORKING).exists()
+
+
+def test_a_failed_write_of_a_twin_ends_a_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipes = twins(tmp_path, classes=["cat"], images_per_class=32)
+    link = Path.hardlink_to
+
+    def full(path: Path, target: Path) -> None:
+        if "smooth" in path.parts and WORKING not in path.parts:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        link(path, target)
+
+    monkeypatch.setattr(Path, "hardlink_to", full)
+    options = BuildOptions(part=Part(1, 2))
+    with pytest.raises(OSError, match="No space left on device"):
+        build(
+            recipes,
+            tmp_path / "out",
+            settings=SETTINGS,
+            options=options,
+            show_progress=False,
+            renderer_factory=Several,
+        )

@@ -135,7 +135,7 @@ def test_all_calls_of_a_step_are_guided_alike() -> None:
 def test_a_scale_that_is_an_input_cannot_be_limited(
     family: str, saved: Callable[[str], Path]
 ) -> None:
-    with pytest.raises(UserError, match=r"through an input .* remove the interval \(--set "):
+    with pytest.raises(UserError, match=r"through an input .* remove the interval \(--guidance"):
         renderer(saved(family), guidance_interval="0,0.5")
 
 

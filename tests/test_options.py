@@ -22,6 +22,7 @@ from factory.common import console
 from factory.common.commands import command_parsers
 from factory.common.errors import UserError
 from factory.common.options import add_quiet
+from factory.common.stop_signals import Stopped
 from factory.common.version import VERSION
 from factory.models.inference import Cache
 from train.generator.cli import _parser as generator_parser
@@ -368,8 +369,6 @@ def test_a_push_that_is_interrupted_says_that_it_can_be_repeated(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("factory.sharing.push_dataset.push", interrupted)
-    with pytest.raises(KeyboardInterrupt) as caught:
+    with pytest.raises(Stopped) as caught:
         factory_main(["push", "out", "org/name"])
-    assert getattr(caught.value, "remedy") == (  # noqa: B009
-        "run the same command again; transferred data is kept"
-    )
+    assert caught.value.remedy == "run the same command again; transferred data is kept"

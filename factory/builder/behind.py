@@ -1,7 +1,8 @@
 """Run the end of a shard in a thread, so that the next shard is generated meanwhile.
 
-At most one end is pending: its rows are in memory together with those of the next shard. The thread
-that generates hands a shard over and gets its errors; each shard is ended by one thread alone.
+At most one end is pending in the thread: its rows are in memory together with those of the next
+shard. The thread that generates hands a shard over and gets its errors; each shard is ended by one
+thread alone.
 """
 
 from __future__ import annotations
@@ -41,8 +42,11 @@ class Behind:
 
     def close(self) -> None:
         """Return when no end runs or can begin; errors are not raised."""
-        # A signal may have come before the thread has begun: then `ending` was cancelled.
-        if self._thread is None or self._thread.ident is None:
+        if self._last is None or self._thread is None:
+            return
+        if self._thread.ident is None:
+            # A signal came before the thread has begun: now it runs nothing.
+            self._last.cancel()
             return
         try:
             self._thread.join()

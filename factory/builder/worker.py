@@ -135,6 +135,8 @@ class RankOfBuild:
             close=self._behind.close,
         )
         work.run()
+        # A twin's shard, which has no task here, may have failed last.
+        self._behind.check()
         poll_s = _POLL_S
         while board.num_settled() < len(wanted):
             self._show(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 from typing import TYPE_CHECKING
 
 from factory.common import console
@@ -14,6 +15,7 @@ from factory.common.options import (
     add_quiet,
     add_replace_card,
 )
+from factory.common.stop_signals import Stopped
 from factory.common.text import plural, size
 
 if TYPE_CHECKING:
@@ -57,9 +59,8 @@ def run(args: argparse.Namespace) -> None:
             report=args.report,
             dry_run=args.dry_run,
         )
-    except KeyboardInterrupt as stop:
-        setattr(stop, "remedy", _AGAIN)  # noqa: B010
-        raise
+    except KeyboardInterrupt:
+        raise Stopped(signal.SIGINT, remedy=_AGAIN) from None
     if args.json:
         console.write_json(report.as_dict())
     else:

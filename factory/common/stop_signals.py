@@ -14,8 +14,8 @@ class Stopped(KeyboardInterrupt):
 
     Attributes:
         number: The signal.
-        remedy: How to continue, for the message. Interrupts outside `stopping_on_signals` have
-            none, because such commands resume nothing.
+        remedy: How to continue, for the message. Other interrupts have none, because such commands
+            resume nothing.
     """
 
     def __init__(

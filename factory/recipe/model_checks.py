@@ -124,12 +124,12 @@ def interval_problem(
     if recipe.sampling.guidance_scale.bounds()[1] <= 1:
         return (
             f"{interval.numbers} has no effect without a guidance scale above 1; remove the "
-            "interval (--set sampling.guidance_interval=null), or raise the scale"
+            "interval (--guidance-interval or the key), or raise the scale"
         )
     if is_input:
         return (
             f"{recipe.model.id} is guided through an input of its network, without a second half "
-            "of the batch; remove the interval (--set sampling.guidance_interval=null)"
+            "of the batch; remove the interval (--guidance-interval or the key)"
         )
     unguided = (steps for steps in _step_counts(recipe) if not interval.steps(steps))
     steps = next(unguided, None)

@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +188,7 @@ class _Measured:
         from factory.planner.plan import plan
 
         rows = plan(self.recipe).rows(0, self.model.batch)
-        rows = [replace(row, num_inference_steps=steps or self.steps) for row in rows]
+        rows = [row._replace(num_inference_steps=steps or self.steps) for row in rows]
         self.renderer.render(rows, batch_size=self.model.batch)
 
     def _stock_of(self, steps: int) -> None:

@@ -60,7 +60,8 @@ SECTIONS = {
         "files. *Device waits for a batch* is the time from the end of a step to the arrival of "
         "the next batch, by events in the GPU's stream. The paper's trainings are computed from "
         "the measured images/s and time between epochs. timm's loop lets cuDNN choose kernels by "
-        "timing, as timm's own script does. Sized for four minutes on an H200.",
+        "timing, as timm's own script does. Meant to take about four minutes "
+        "on an H200 (not tried).",
         "gpu_training",
         target="bench-gpu",
     ),
@@ -70,8 +71,8 @@ SECTIONS = {
         "images/s of a second batch: Stable Diffusion 1.4's shape, 512 px, 8 steps; and FLUX.1's "
         "with 4 of 19 and 8 of 38 blocks, 1024 px, 12 steps. Weights are random, so how often "
         "`first-block` would skip blocks of a trained model is not measured, and its images/s are "
-        "left out. `int8` is left out where torchao is not installed. Sized for three minutes on "
-        "an H200.",
+        "left out. `int8` is left out where torchao is not installed. Meant to take about three "
+        "minutes on an H200 (not tried).",
         "gpu_memory",
         target="bench-gpu",
     ),
