@@ -71,7 +71,8 @@ def run(folder: Path, scale: Scale, device: str) -> list[Figure]:
 
 
 def _speed(folder: Path, scale: Scale) -> list[Figure]:
-    dtype = usual_dtype()
+    # It imports torch. Here, Linux would count that as memory of all processes started later.
+    dtype = function("cpu_generation:usual_dtype", scale=scale).value
     # Without bfloat16 an image takes about twice as long, and ten minutes must do.
     full, stock = (
         ((160, 960), (48, 512, 384)) if dtype == "bfloat16" else ((160, 480), (24, 224, 192))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import multiprocessing
 import random
+import resource
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from . import parts, profiles
-from .processes import Finished, function
+from .processes import BenchmarkFailed, Finished, function
 from .timing import Figure, Scale, compared, in_turn, line_through
 
 _SHARD = 512
@@ -67,7 +68,7 @@ def run(folder: Path, scale: Scale, device: str) -> list[Figure]:
     return [
         *_speed(ours, plain, further=further),
         *_two_processes(several, ours, limit, further=further),
-        *_memory(ours, plain, small, large, larger),
+        *_memory(ours, plain, small, large, larger, scale),
         *_profile(folder, small, large, scale),
     ]
 
@@ -131,13 +132,21 @@ def _speed(ours: _Pairs, plain: _Pairs, *, further: int) -> list[Figure]:
 
 
 def _memory(
-    ours: _Pairs, plain: _Pairs, small: int, large: int, larger: dict[int, Finished]
+    ours: _Pairs,
+    plain: _Pairs,
+    small: int,
+    large: int,
+    larger: dict[int, Finished],
+    scale: Scale,
 ) -> list[Figure]:
     peaks = {
         small: [one.peak_bytes for one, _ in ours],
         large: [two.peak_bytes for _, two in ours],
         **{images: [one.peak_bytes] for images, one in larger.items()},
     }
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if not scale.in_process and min(peaks[small]) <= own:
+        raise BenchmarkFailed("peaks are those of the benchmark itself, which processes inherit")
     points = [(images, peak) for images, found in peaks.items() for peak in found]
     base, each = line_through(points)
     fit = f"fit over {len(points)} builds: {base / 2**20:.0f} MiB {each:+,.0f} bytes per image"
