@@ -82,7 +82,8 @@ SECTIONS = {
         "process per core, the default, against the same model in diffusers. Images/s of the build "
         "are marginal: further images divided by further seconds of the whole command. Images/s "
         "depend on other work on the machine, CPU time less: that of a build is marginal too, and "
-        "includes all processes. The profile of a pass is one of torch's profiler: the share of "
+        "includes all processes. Bare passes run in processes of their own, so chance can put a "
+        "build above this limit. The profile of a pass is one of torch's profiler: the share of "
         "each kind of operation in the time of the UNet's passes of one batch, in one thread.",
         "cpu_generation",
         tried=(
