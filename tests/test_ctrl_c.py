@@ -38,7 +38,8 @@ def test_a_command_ends_without_a_traceback_while_it_starts(entry: str, imported
                 process.send_signal(signal.SIGINT)
                 break
         rest = [line for line in process.stderr if not line.startswith("import time:")]
-    assert process.returncode == 130
+    # Both are 130 in a shell; Python ends by the signal itself if the command had just finished.
+    assert process.returncode in (130, -signal.SIGINT)
     assert rest in ([], ["stopped by Ctrl-C (SIGINT)\n"])
 
 
