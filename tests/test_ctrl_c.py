@@ -23,7 +23,9 @@ ENTRIES = ("factory.command_line", "factory", "train", "eval", "train.generator"
     ],
 )
 def test_a_command_ends_without_a_traceback_while_it_starts(entry: str, imported: str) -> None:
-    words = ["-X", "importtime", "-m", entry, "plan", "quickstart/base-class"]
+    # It takes seconds, so the signal comes before its end on a busy machine too.
+    plan = ["plan", "cifar100/all-combined", "--rows", "100000"]
+    words = ["-X", "importtime", "-m", entry, *plan]
     with subprocess.Popen(
         [sys.executable, *words],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -38,8 +40,7 @@ def test_a_command_ends_without_a_traceback_while_it_starts(entry: str, imported
                 process.send_signal(signal.SIGINT)
                 break
         rest = [line for line in process.stderr if not line.startswith("import time:")]
-    # Both are 130 in a shell; Python ends by the signal itself if the command had just finished.
-    assert process.returncode in (130, -signal.SIGINT)
+    assert process.returncode == 130
     assert rest in ([], ["stopped by Ctrl-C (SIGINT)\n"])
 
 
