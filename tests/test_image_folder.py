@@ -265,8 +265,8 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         r"contains no images, only 1 \.txt in its 1 folder \(cat\); put",
     ),
     "notes only": (
-        lambda one: write(one, "cat/notes.md", "dog/a.toml"),
-        r"contains no images, only 1 \.md, 1 \.toml in its 2 folders \(cat, dog\); put",
+        lambda one: write(one, "cat/notes.md", "dog/a.toml", "dog/b.xml"),
+        r"contains no images, only 1 \.md, 1 \.toml, 1 \.xml in its 2 folders \(cat, dog\); put",
     ),
     "archives only": (
         lambda one: write(one, "photos.zip", "README.md", "LICENSE"),
