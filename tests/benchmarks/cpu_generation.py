@@ -30,6 +30,7 @@ _PROFILE = {
 }
 _ONE = "one image per call, float32"
 _BARE = "bare passes, a process per core"
+_MATMUL = "large matrix products, a process per core"
 
 
 def recipe_file(folder: Path, images: int) -> Path:
@@ -79,6 +80,7 @@ def _speed(folder: Path, scale: Scale) -> list[Figure]:
     )
     small, large = scale.pick(full, (40, 160), (10, 20))
     # The same further seconds, roughly: each alternative generates what it can in that time.
+    everywhere = "" if scale.in_process else "_on_all_cores"
     in_batches = f"batches of 32, {dtype}, all threads"
     one, batches, bare = scale.pick(stock, (8, 64, 64), (1, 2, 2))
     done = in_turn(
@@ -86,7 +88,8 @@ def _speed(folder: Path, scale: Scale) -> list[Figure]:
             "ours": lambda: _marginal(folder, small, large, scale),
             _ONE: _stock("one_by_one", one, scale),
             in_batches: _stock("in_batches", batches, scale),
-            _BARE: _stock("bare" if scale.in_process else "bare_on_all_cores", bare, scale),
+            _BARE: _stock(f"bare{everywhere}", bare, scale),
+            _MATMUL: _stock(f"limit{everywhere}", bare, scale),
         },
         repeats=scale.pick(2, 1, 1),
     )
@@ -95,9 +98,14 @@ def _speed(folder: Path, scale: Scale) -> list[Figure]:
     return [
         *(
             compared(
-                "build", "images/s", speeds["ours"], name, speeds[name], is_limit=name == _BARE
+                "build",
+                "images/s",
+                speeds["ours"],
+                name,
+                speeds[name],
+                is_limit=name in (_BARE, _MATMUL),
             )
-            for name in (_ONE, in_batches, _BARE)
+            for name in (_ONE, in_batches, _BARE, _MATMUL)
         ),
         # Other work on the machine changes it less than images/s.
         compared("CPU time of an image", "ms", used["ours"], _BARE, used[_BARE], is_limit=True),

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from . import parts
+from . import limits, parts
 from .gaps import Gaps, wait_for
 from .gpu_models import FULL, TINY, Model
 from .passes import Passes
@@ -90,7 +90,7 @@ class _Measured:
         model, name = self.model, f"{self.model.name}, {self.model.pixels} px"
         self._render()
         passes = Passes.of(self.pipeline, self._stock)
-        tflop = self._tflop(passes)
+        tflop = limits.tflop_per_image(passes, model.batch)
         done = in_turn(
             {
                 "render": lambda: self._rate(self._render),
@@ -212,26 +212,9 @@ class _Measured:
         self._wait()
         return (images or self.model.batch) / (time.perf_counter() - started)
 
-    def _tflop(self, passes: Passes) -> tuple[float, float]:
-        """Return the operations per image, in the network and in the decoder."""
-        counts = []
-        for run in (passes.once, passes.decode_once):
-            with torch.inference_mode(), _flop_counter() as counter:
-                run()
-            counts.append(counter.get_total_flops() / self.model.batch / 1e12)
-        return passes.count * counts[0], counts[1]
-
     def _matmul_tflops(self) -> float:
-        """Return the speed of large bfloat16 matrix products."""
         side, count = (8192, 50) if self.device == "cuda" else (256, 2)
-        one = torch.randn(side, side, device=self.device, dtype=torch.bfloat16)
-        torch.matmul(one, one)
-        self._wait()
-        started = time.perf_counter()
-        for _ in range(count):
-            torch.matmul(one, one)
-        self._wait()
-        return 2 * side**3 * count / (time.perf_counter() - started) / 1e12
+        return limits.matmul_tflops(self.device, "bfloat16", side=side, count=count)
 
     def _build(self, passes: int, out: str) -> tuple[float, float]:
         """Build a dataset; return images/s and the share of the time between batches."""
@@ -265,9 +248,3 @@ class _Measured:
 
 def _percent(shares: Sequence[float]) -> list[float]:
     return [100 * share for share in shares]
-
-
-def _flop_counter() -> Any:
-    from torch.utils.flop_counter import FlopCounterMode
-
-    return FlopCounterMode(display=False)

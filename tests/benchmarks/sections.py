@@ -83,8 +83,10 @@ SECTIONS = {
         "are marginal: further images divided by further seconds of the whole command. Images/s "
         "depend on other work on the machine, CPU time less: that of a build is marginal too, and "
         "includes all processes. Bare passes run in processes of their own, so chance can put a "
-        "build above this limit. The profile of a pass is one of torch's profiler: the share of "
-        "each kind of operation in the time of the UNet's passes of one batch, in one thread.",
+        "build above this limit. *Large matrix products* have as many operations as the passes of "
+        "an image, 7.8 GFLOP (FlopCounterMode), in the same type: passes can hardly be faster. The "
+        "profile of a pass is one of torch's profiler: the share of each kind of operation in the "
+        "time of the UNet's passes of one batch, in one thread.",
         "cpu_generation",
         tried=(
             "with the same outputs, CPU time of the UNet against that of a build in bfloat16 "

@@ -13,12 +13,13 @@ from typing import Any
 from factory.common.resources import cores
 from factory.models.embedded import embedded_dir
 
-from . import ROOT
+from . import ROOT, limits
 from .cpu_generation import PROMPT, STEPS, usual_dtype
 from .passes import Passes
 
 _GUIDANCE = 3.0
 _BATCH = 32
+_MATMUL_SIDE = 2048
 
 
 def _pipeline(dtype: str, threads: int) -> Any:
@@ -64,21 +65,48 @@ def in_batches(images: int) -> tuple[float, float]:
 
 def bare(images: int) -> tuple[float, float]:
     """Measure the forward passes alone, in the type of a build on one core; see `_speed`."""
+    passes, batch = _passes(images)
+    passes.run()
+    return _speed(passes.run, images, batch=batch)
+
+
+def limit(images: int) -> tuple[float, float]:
+    """Measure products of large matrices on one core, with the operations of so many images.
+
+    Returns:
+        Images/s and CPU seconds per image, as if the passes were such products.
+    """
+    passes, batch = _passes(_BATCH)
+    tflop = sum(limits.tflop_per_image(passes, batch))
+    count = max(1, round(tflop * 1e12 * images / (2 * _MATMUL_SIDE**3)))
+    speed = limits.matmul_tflops("cpu", usual_dtype(), side=_MATMUL_SIDE, count=count) / tflop
+    return speed, 1 / speed
+
+
+def _passes(images: int) -> tuple[Passes, int]:
+    """Return the passes of one batch, in the type of a build on one core, and its images."""
     import torch
 
     pipeline = _pipeline(usual_dtype(), 1)
     for network in (pipeline.unet, pipeline.vae):
         network.to(memory_format=torch.channels_last)
     batch = min(_BATCH, images)
-    passes = Passes.of(pipeline, lambda: _generate(pipeline, batch))
-    passes.run()
-    return _speed(passes.run, images, batch=batch)
+    return Passes.of(pipeline, lambda: _generate(pipeline, batch)), batch
 
 
 def bare_on_all_cores(images: int) -> tuple[float, float]:
     """Measure `bare` in a process per core, all together: the sum and the mean."""
+    return _on_all_cores("bare", images)
+
+
+def limit_on_all_cores(images: int) -> tuple[float, float]:
+    """Measure `limit` in the same way."""
+    return _on_all_cores("limit", images)
+
+
+def _on_all_cores(name: str, images: int) -> tuple[float, float]:
     count = cores()
-    words = ["-m", "tests.benchmarks.processes", "stock:bare", f"[{-(-images // count)}]"]
+    words = ["-m", "tests.benchmarks.processes", f"stock:{name}", f"[{-(-images // count)}]"]
     running = [
         subprocess.Popen(
             [sys.executable, *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
