@@ -15,6 +15,7 @@ from train.config import RunConfig
 from train.head import freeze_body, train_mode
 from train.optimizer import make_optimizer, set_rate
 from train.scores import REMEDY
+from train.small_maps import use_matrix_products
 from train.split_norm import Real, split_norms
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Learner:
             model = convert_sync_batchnorm(model)
         # oneDNN and cuDNN convolve channels-last images faster; other models are not affected.
         self.bare_model = model.to(accelerator.device).to(memory_format=torch.channels_last)
+        if accelerator.device.type == "cpu":
+            use_matrix_products(self.bare_model)
         if self._head_only:
             freeze_body(self.bare_model)
         optimizer = make_optimizer(self.bare_model, self._values)

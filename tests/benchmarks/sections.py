@@ -171,7 +171,7 @@ SECTIONS = {
         "`create_scheduler_v2` with the same model, batch size, precision, threads and kinds of "
         "augmentation. Images/s of training, without the first epoch; and of the whole command. "
         "*Model alone* is the limit: forward pass, backward pass and optimizer of the timm loop on "
-        "one batch over and over, with the allocator's settings of `train`.",
+        "one batch over and over, with the allocator's settings and weight gradients of `train`.",
         "training",
     ),
     "score": Section(

@@ -214,11 +214,15 @@ def model_alone(fields: dict[str, Any], steps: int) -> float:
     """Train on one batch over and over; return images/s, without the first steps."""
     import torch
 
+    from train.small_maps import use_matrix_products
+
     case = Case(**fields)
     torch.set_num_threads(cores())
     keep_freed_memory()
     classes = len(parts.CLASSES)
     model, optimizer = _model(case, classes)
+    if case.device == "cpu":
+        use_matrix_products(model)
     images = torch.rand(case.size, 3, case.side, case.side, device=case.device)
     labels = torch.arange(case.size, device=case.device) % classes
     model.train()
