@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
+import stat
 import time
 from pathlib import Path
 from typing import Any
@@ -198,3 +201,21 @@ def test_the_option_of_claims_is_accepted_and_reported(
     assert capsys.readouterr().err.count("--claim-expiry no longer has an effect") == 1
     main([*words, "--threads", "1"])
     assert "--claim-expiry" not in capsys.readouterr().err
+
+
+def test_a_marker_whose_folder_cannot_be_synchronised_does_not_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    markers = Markers(tmp_path)
+    assert markers.add("a", 0, 0)
+    synced = os.fsync
+
+    def of_files(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EDQUOT, "Disk quota exceeded")
+        synced(descriptor)
+
+    monkeypatch.setattr(os, "fsync", of_files)
+    with pytest.raises(OSError, match="quota exceeded"):
+        markers.add("a", 1, 0)
+    assert [one.shard for one in list_markers(tmp_path)] == [0]

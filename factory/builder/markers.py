@@ -11,6 +11,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from factory.common.errors import Failure
@@ -61,19 +62,33 @@ class Markers:
         self._text = f"{socket.gethostname()}, process {os.getpid()}\n".encode()
 
     def add(self, config: str, shard: int, number: int) -> bool:
-        """Mark a shard; return False if another process has created the same marker."""
+        """Mark a shard; return False if another process has created the same marker.
+
+        Raises:
+            OSError: The disk is full or cannot be written; no marker remains.
+        """
+        path = self._path(config, shard, number)
         for _ in range(_MOST_TRIES):
             try:
-                return write_bytes(self._path(config, shard, number), self._text, exclusive=True)
+                return write_bytes(path, self._text, exclusive=True)
             except FileNotFoundError:
                 # Another build has just ended and removed the empty folder.
                 continue
+            except OSError:
+                self._remove_own(path)
+                raise
         raise Failure(f"{self._out / WORKING}: cannot be written; check the folder or bucket")
 
     def remove(self, config: str, shard: int, numbers: range) -> None:
         """Remove markers of a shard; missing ones are ignored."""
         for number in numbers:
             self._path(config, shard, number).unlink(missing_ok=True)
+
+    def _remove_own(self, path: AnyPath) -> None:
+        """Remove a marker that exists although its folder could not be synchronised."""
+        with suppress(OSError):
+            if path.is_file() and path.read_bytes() == self._text:
+                path.unlink()
 
     def next_numbers(self, configs: set[str]) -> dict[tuple[str, int], int]:
         """Return the next free number of each marked shard, by config and shard."""
