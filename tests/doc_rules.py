@@ -89,6 +89,7 @@ NOT_RUN = {
         "python docs/measure_intervals.py": "measures for minutes",
         "for seed in": "trains 30 models",
         "python docs/distill_embedded.py": "test_distill_embedded.py, in small",
+        "python docs/measure_few_steps.py": "needs its datasets, and measures for minutes",
         "data-factory build cifar10/random-guidance": "the same",
         "pip install": "the same",
         "data-factory build RECIPE OUT --model flux --offload": "the same",
