@@ -258,7 +258,7 @@ def test_labels_that_do_not_match_are_found_before_anything_is_built(
         check_labels(Plan(spec, resolve(spec), out))
     digits["reference"] = training | {"filter": "colour > 1"}
     spec = StudySpec.model_validate(text | {"sets": {"digits": digits}})
-    with pytest.raises(UserError, match="^sets.digits.reference.filter 'colour > 1': no column"):
+    with pytest.raises(UserError, match=r"^sets.digits.reference.filter 'colour > 1': no column"):
         check_labels(Plan(spec, resolve(spec), out))
     text["sets"]["digits"]["real"]["labels"] = {name: name.split()[1] for name in names}
     toy.write_text(yaml.safe_dump(text))
