@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.common.errors import UserError
+from factory.common.row_options import row_option
 from factory.common.storage import at_home
 from factory.data.early_checks import check_rows
 from factory.data.open import OpenedDataset, open_dataset
@@ -122,12 +123,12 @@ def _known_labels(opened: OpenedDataset) -> NDArray[np.int64]:
     column = opened.dataset.select_columns([opened.label_column]).with_format(None)
     values = list(column[opened.label_column])
     if not values:
-        raise UserError(f"{opened.shown}: has no images; choose others with --split")
+        raise UserError(f"{opened.shown}: has no images; choose others with {row_option('split')}")
     unlabelled = sum(value is None or value < 0 for value in values)
     if unlabelled:
         raise UserError(
             f"{opened.shown}: {unlabelled} of {len(values)} images have no label; use a labelled "
-            "split, or exclude them with --filter"
+            f"split, or exclude them with {row_option('filter')}"
         )
     return np.asarray(values, dtype=np.int64)
 

@@ -19,6 +19,7 @@ from eval.photos import Photo, row_photos
 from factory.common.console import log
 from factory.common.errors import UserError
 from factory.common.frozen import first_invalid
+from factory.common.row_options import row_options
 from factory.data.open import OpenedDataset, open_dataset
 from factory.data.pixels import Fit, border_colour, decode_images, labelled_sha256
 from factory.data.readable import only_readable
@@ -259,16 +260,18 @@ def _held_out(
 
 def _open_training_data(training: _Training, data: str) -> OpenedDataset:
     wanted = training.data
-    opened = open_dataset(
-        data,
-        config_name=wanted.config_name,
-        split=wanted.split,
-        row_filter=wanted.row_filter,
-        image_column=wanted.image_column,
-        label_column=wanted.label_column,
-        # Files that the run left out too; its hash shows whether they are the same.
-        skip_unreadable=True,
-    )
+    # They were given to the training, not to this command.
+    with row_options("the training's --"):
+        opened = open_dataset(
+            data,
+            config_name=wanted.config_name,
+            split=wanted.split,
+            row_filter=wanted.row_filter,
+            image_column=wanted.image_column,
+            label_column=wanted.label_column,
+            # Files that the run left out too; its hash shows whether they are the same.
+            skip_unreadable=True,
+        )
     if wanted.num_unreadable:
         opened = only_readable(opened)
     if wanted.images_per_class is not None:

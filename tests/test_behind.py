@@ -12,14 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from build_parts import FakeRenderer, recipe, tree
+from build_parts import FakeRenderer, recipe, shard, shards_of, tree
+from fsspec.implementations.memory import MemoryFileSystem
 from test_twins import Several, twins
+from test_urls import remote_tree
 
 from factory.builder.build import BuildOptions, BuildReport, build
+from factory.builder.jobs import Job
 from factory.builder.markers import list_markers
 from factory.builder.report import Part
+from factory.builder.rows import ShardRows, refuse_nothing
+from factory.common.errors import Failure
 from factory.common.local_paths import WORKING
 from factory.common.stop_signals import Stopped
+from factory.common.storage import is_local, open_path
+from factory.inspection.verify import verify_set
+from factory.shards.manifest import read_manifest
 from factory.shards.settings import BuildSettings
 
 # Three shards of 4, 4 and 2 batches.
@@ -40,9 +48,22 @@ class Recording(FakeRenderer):
         return super().render(rows, batch_size=batch_size)
 
 
-def generate(folder: Path, out: Path, factory: Any = FakeRenderer) -> BuildReport:
-    one = recipe(folder, "base", classes=["cat"], images_per_class=IMAGES)
+def generate(
+    folder: Path, out: str | Path, factory: Any = FakeRenderer, name: str = "base", **keys: Any
+) -> BuildReport:
+    one = recipe(folder, name, classes=["cat"], **{"images_per_class": IMAGES} | keys)
     return build(one, out, settings=SETTINGS, show_progress=False, renderer_factory=factory)
+
+
+def generate_other(folder: Path, out: str | Path) -> BuildReport:
+    """Build another config, with another column, which all configs get."""
+    keys = {"prompt": "a {d} {class}", "variables": {"d": ["x", "y"]}, "images_per_class": 20}
+    return generate(folder, out, name="word", **keys)
+
+
+def files_of(out: str | Path) -> dict[str, str]:
+    place = open_path(out)
+    return tree(place) if is_local(place) else remote_tree(str(out))
 
 
 @pytest.fixture(autouse=True)
@@ -63,19 +84,33 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture
 def writing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
     """Return a function that has a call made while the first shard is written, once."""
-    link = Path.hardlink_to
+    link, put = Path.hardlink_to, MemoryFileSystem.pipe_file
 
     def set_call(call: Callable[[], None]) -> None:
         calls = [call]
 
-        def slow(path: Path, target: Path) -> None:
-            if path.name.startswith("train-00000") and WORKING not in path.parts and calls:
+        def wait(path: str) -> None:
+            if "/train-00000" in path and WORKING not in path and calls:
                 calls.pop()()
+
+        def slow_link(path: Path, target: Path) -> None:
+            wait(str(path))
             link(path, target)
 
-        monkeypatch.setattr(Path, "hardlink_to", slow)
+        def slow_put(store: MemoryFileSystem, path: str, *arguments: Any, **keys: Any) -> None:
+            wait(path)
+            put(store, path, *arguments, **keys)
+
+        monkeypatch.setattr(Path, "hardlink_to", slow_link)
+        monkeypatch.setattr(MemoryFileSystem, "pipe_file", slow_put)
 
     return set_call
+
+
+@pytest.fixture(params=["local", "memory"])
+def out(request: pytest.FixtureRequest, tmp_path: Path) -> str | Path:
+    """Return a new directory, and the URL of one."""
+    return tmp_path / "out" if request.param == "local" else f"memory://behind{tmp_path}"
 
 
 def ends_running() -> list[threading.Thread]:
@@ -89,18 +124,18 @@ def wait_for(condition: Callable[[], Any]) -> None:
         time.sleep(0.01)
 
 
-def resume(folder: Path, out: Path, once: dict[str, str]) -> int:
+def resume(folder: Path, out: str | Path, once: dict[str, str]) -> int:
     """Resume a build; return its number of new images after comparing all bytes."""
-    assert not list_markers(out)
+    assert not list_markers(open_path(out))
     report = generate(folder, out)
     assert report.generated + report.kept == IMAGES
-    assert tree(out) == once
-    assert not (out / WORKING).exists()
+    assert files_of(out) == once
+    assert not (open_path(out) / WORKING).exists()
     return report.generated
 
 
 def test_one_shard_is_generated_while_another_is_written(
-    tmp_path: Path, writing: Any, once: dict[str, str]
+    tmp_path: Path, out: str | Path, writing: Any, once: dict[str, str]
 ) -> None:
     meanwhile: list[int] = []
 
@@ -111,29 +146,48 @@ def test_one_shard_is_generated_while_another_is_written(
         meanwhile.extend(Recording.begun)
 
     writing(write)
-    report = generate(tmp_path, tmp_path / "out", Recording)
+    report = generate(tmp_path, out, Recording)
     assert meanwhile == [*range(0, 32, 4)]
     assert report.generated == IMAGES
-    assert tree(tmp_path / "out") == once
+    assert files_of(out) == once
 
 
+def end_within_20(index: int) -> None:
+    """Let the first shard end while the sixth batch is generated, the second of its shard."""
+    if index == 20:
+        wait_for(lambda: not ends_running())
+
+
+@pytest.mark.parametrize(
+    ("out", "error", "kind", "message"),
+    [
+        ("local", OSError(errno.ENOSPC, "No space left on device", "out"), OSError, "No space"),
+        ("memory", PermissionError("Access Denied"), PermissionError, "Denied.*base/train-00000"),
+        # Stores have errors of their own.
+        ("memory", TypeError("reset"), Failure, r"base/train-00000.* cannot be written \(reset\)"),
+    ],
+    indirect=["out"],
+)
 def test_a_failed_write_stops_the_build_within_the_next_shard(
-    tmp_path: Path, writing: Any, once: dict[str, str]
+    tmp_path: Path,
+    out: str | Path,
+    writing: Any,
+    once: dict[str, str],
+    error: Exception,
+    kind: type[Exception],
+    message: str,
 ) -> None:
     def fail() -> None:
         wait_for(lambda: 20 in Recording.begun)
-        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path))
-
-    def before(index: int) -> None:
-        if index == 20:
-            wait_for(lambda: not ends_running())
+        raise error
 
     writing(fail)
-    Recording.before = staticmethod(before)
-    with pytest.raises(OSError, match="No space left"):
-        generate(tmp_path, tmp_path / "out", Recording)
+    Recording.before = staticmethod(end_within_20)
+    with pytest.raises(kind, match=message):
+        generate(tmp_path, out, Recording)
     assert Recording.begun[-1] == 20
-    assert resume(tmp_path, tmp_path / "out", once) == IMAGES - 24
+    assert not [name for name in files_of(out) if name.startswith("data/")]
+    assert resume(tmp_path, out, once) == IMAGES - 24
 
 
 @pytest.mark.parametrize("last", [20, 28], ids=["generating", "waiting"])
@@ -164,13 +218,63 @@ def test_a_signal_loses_neither_shard(
 
 
 def test_a_shard_that_another_launch_has_written_meanwhile_is_kept(
-    tmp_path: Path, writing: Any, once: dict[str, str]
+    tmp_path: Path, out: str | Path, writing: Any, once: dict[str, str]
 ) -> None:
-    writing(lambda: generate(tmp_path, tmp_path / "out") and None)
-    report = generate(tmp_path, tmp_path / "out", Recording)
+    writing(lambda: generate(tmp_path, out) and None)
+    report = generate(tmp_path, out, Recording)
     assert report.kept >= 16
-    assert tree(tmp_path / "out") == once
-    assert not (tmp_path / "out" / WORKING).exists()
+    assert files_of(out) == once
+    assert not (open_path(out) / WORKING).exists()
+
+
+@pytest.mark.parametrize("is_writing", [False, True], ids=["before writing", "while writing"])
+def test_a_shard_is_not_listed_if_another_launch_changes_the_plan(
+    tmp_path: Path,
+    out: str | Path,
+    writing: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    is_writing: bool,
+) -> None:
+    """The other launch adds a column, so this build's shard is not one of the dataset."""
+    there: dict[str, str] = {}
+
+    def change() -> None:
+        wait_for(lambda: 20 in Recording.begun)
+        generate_other(tmp_path, out)
+        there.update(files_of(out))
+
+    def change_first(job: Job, rows: ShardRows) -> None:
+        if not there and job.name == "base":
+            change()
+        refuse_nothing(job, rows)
+
+    if is_writing:
+        writing(change)
+    else:
+        monkeypatch.setattr("factory.builder.shard_maker.refuse_nothing", change_first)
+    Recording.before = staticmethod(end_within_20)
+    with pytest.raises(Failure, match=r"another launch has changed this dataset.*\(variables\)"):
+        generate(tmp_path, out, Recording)
+    # The batch in progress is the last one.
+    assert Recording.begun[-1] == 20
+    now = files_of(out)
+    own = [name for name in now if name.startswith("data/base/")]
+    assert len(own) == is_writing
+    unlisted = {name for name in now if name in own or WORKING in name}
+    assert {name: now[name] for name in now if name not in unlisted} == {
+        name: digest for name, digest in there.items() if WORKING not in name
+    }
+    manifest = read_manifest(open_path(out))
+    assert manifest is not None and manifest.configs["base"].shards == ()
+
+    report = generate(tmp_path, out)
+    assert (report.kept, report.generated) == (24, IMAGES - 24)
+    assert verify_set(open_path(out)).whole
+    assert shard(open_path(out)).name not in str(own)
+    generate_other(tmp_path, tmp_path / "once")
+    generate(tmp_path, tmp_path / "once")
+    listed = {name: digest for name, digest in files_of(out).items() if name not in own}
+    assert shards_of(listed) == shards_of(tree(tmp_path / "once"))
 
 
 def test_a_failed_write_of_a_twin_ends_a_part(

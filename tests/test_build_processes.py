@@ -342,12 +342,37 @@ def test_the_batch_counts_in_the_memory_of_a_process(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    machine(monkeypatch, of=99, gib=16)
+    machine(monkeypatch, of=99, gib=16.1)
     given: dict[str, Any] = {"batch_size": 4, "shard_size": 8, "dtype": "float32"} | settings
     whole: dict[str, Any] = {"id": "tests/none", "revision": "0" * 40} | model
     made = recipe(tmp_path, "base", images_per_class=2000, model=whole)
     found = choose_processes([made], str(tmp_path / "out"), settings=BuildSettings(**given))
-    assert found == Choice(int(16 // each), f"16 GiB of free memory, {each:.1f} each")
+    assert found == Choice(int(16.1 // each), f"16 GiB of free memory, {each:.1f} each")
+
+
+@pytest.mark.parametrize(
+    ("output", "images_per_class", "each"),
+    [
+        # Four times 512 images of a MiPixel, 2 bytes per pixel.
+        ({"size": 1024}, 2000, 2 + 4),
+        ({"size": [512, 1024]}, 2000, 2 + 2),
+        ({"size": 1024, "format": "jpeg"}, 2000, 2 + 1.4),
+        # Three times 300 images: the only shard is not generated while another one is written.
+        ({"size": 1024}, 100, 2 + 1.76),
+    ],
+)
+def test_the_encoded_images_count_in_the_memory_of_a_process(
+    output: dict[str, Any],
+    images_per_class: int,
+    each: float,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine(monkeypatch, of=99, gib=3)
+    made = recipe(tmp_path, "base", images_per_class=images_per_class, output=output)
+    wanted = BuildSettings(batch_size=4, shard_size=512, dtype="float32")
+    found = choose_processes([made], str(tmp_path / "out"), settings=wanted)
+    assert found == Choice(1, f"3 GiB of free memory, {each:.1f} each")
 
 
 def test_only_missing_shards_and_their_time_count(

@@ -58,6 +58,7 @@ MANIFEST = {
     },
     "versions": [],
 }
+GAP = "gap set --real set --model test_resnet --out new"
 MISTAKES = {
     "train nosuch --model test_resnet --out new": "nosuch: directory not found",
     "train set --config smal --model test_resnet --out new": "set: no config 'smal'; did you mean",
@@ -91,6 +92,17 @@ MISTAKES = {
     "gap set --real set --model test_resnte --out new": "--model test_resnte: folder not found",
     "clip --model ./no --real set": "--model ./no: cannot be loaded (no such directory)",
     "study study.yaml out --real a=nosuch": "nosuch: directory not found",
+    # A message names the option, or the key of the study, that chooses these rows.
+    "score run --real set --filter 'a >'": "--filter 'a >': invalid syntax",
+    "score run --real two": "two: name one of its configs with --config: small, large",
+    "clip --model ./no --real set --filter 'a >'": "--filter 'a >': invalid syntax",
+    f"{GAP} --real-filter 'a >'": "--real-filter 'a >': invalid syntax",
+    f"{GAP} --syn-filter 'a >'": "--syn-filter 'a >': invalid syntax",
+    f"{GAP} --other set --other-filter 'a >'": "--other-filter 'a >': invalid syntax",
+    f"{GAP} --other two": "two: name one of its configs with --other-config: small, large",
+    "study real.yaml out": "sets.a.real.filter 'a >': invalid syntax",
+    "study real.yaml out --real a=set": "sets.a.reference.filter 'b >': invalid syntax",
+    "study real.yaml out --real a=two": "two: name one of its configs with sets.a.real.config: ",
 }
 
 
@@ -98,16 +110,20 @@ MISTAKES = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of what the mistakes are made with."""
     folder = tmp_path_factory.mktemp("mistakes")
-    (folder / "set").mkdir()
-    card = "configs: [{config_name: small, data_files: [{split: train, path: a.parquet}]}]"
-    (folder / "set" / "README.md").write_text(f"---\n{card}\n---\n")
+    files = "data_files: [{split: train, path: a.parquet}]"
+    small, large = (f"{{config_name: {name}, {files}}}" for name in ("small", "large"))
+    for name, configs in (("set", small), ("two", f"{small}, {large}")):
+        (folder / name).mkdir()
+        (folder / name / "README.md").write_text(f"---\nconfigs: [{configs}]\n---\n")
     (folder / "run").mkdir()
     (folder / "run" / "config.yaml").write_text("model: resnet18\n")
     Image.new("RGB", (8, 8)).save(folder / "photo.png")
-    (folder / "study.yaml").write_text(
-        "title: A study\nmodels: [test_resnet]\nseeds: [0]\npreset: quick\n"
-        "sets: {a: {recipes: [quickstart/base-class], images_per_class: 1}}\n"
-    )
+    real = ", real: {dataset: set, filter: a >}, reference: {dataset: set, filter: b >}"
+    for name, images in (("study", ""), ("real", real)):
+        (folder / f"{name}.yaml").write_text(
+            "title: A study\nmodels: [test_resnet]\nseeds: [0]\npreset: quick\n"
+            f"sets: {{a: {{recipes: [quickstart/base-class], images_per_class: 1{images}}}}}\n"
+        )
     (folder / "generated").mkdir()
     (folder / "generated" / "manifest.json").write_text(json.dumps(MANIFEST))
     return folder

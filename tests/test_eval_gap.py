@@ -260,13 +260,19 @@ def test_places_keep_neighbours_together() -> None:
         (("--model", "resnet18"), "folder not found, and timm cannot load pretrained weights"),
         (("--model", "no-such-model"), "folder not found, and timm cannot load pretrained weights"),
         (("--syn-split", "test"), "no split 'test'"),
+        (("--real-filter", "colour > 1"), "^--real-filter 'colour > 1': no column colour"),
+        (("--syn-filter", "colour > 1"), "^--syn-filter 'colour > 1': no column colour"),
+        (
+            ("--other", "{place}/far", "--other-filter", "label > 9"),
+            "^--other-filter 'label > 9': it matches none",
+        ),
     ],
 )
 def test_an_error_is_one_line(
     place: Path, tmp_path: Path, change: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        gap(place, "near", tmp_path / "out", *change)
+        gap(place, "near", tmp_path / "out", *(one.format(place=place) for one in change))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 

@@ -505,6 +505,10 @@ def test_a_threshold_needs_the_runs_own_data(
         (moved / "config.yaml").write_text(yaml.safe_dump(config))
         with pytest.raises(UserError, match=f"needs the training data of .* {reference}"):
             main(["predict", str(moved), photo, *auto])
+    config["data"] |= {"reference": str(data), "row_filter": "colour > 1"}
+    (moved / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(UserError, match=r"^the training's --filter 'colour > 1': no column"):
+        main(["predict", str(moved), photo, *auto])
     with pytest.raises(UserError, match=r"contains no config.yaml written by `train`"):
         main(["predict", str(run), photo, *auto, "--data", str(data)])
     with pytest.raises(UserError, match=r"--data .* is read by --threshold auto only"):

@@ -256,6 +256,10 @@ def test_labels_that_do_not_match_are_found_before_anything_is_built(
     advice = r"class names, or exclude .* with sets.digits.reference.filter \"label != 'other'\""
     with pytest.raises(UserError, match=advice):
         check_labels(Plan(spec, resolve(spec), out))
+    digits["reference"] = training | {"filter": "colour > 1"}
+    spec = StudySpec.model_validate(text | {"sets": {"digits": digits}})
+    with pytest.raises(UserError, match=r"^sets.digits.reference.filter 'colour > 1': no column"):
+        check_labels(Plan(spec, resolve(spec), out))
     text["sets"]["digits"]["real"]["labels"] = {name: name.split()[1] for name in names}
     toy.write_text(yaml.safe_dump(text))
     spec = read_study(toy)

@@ -127,7 +127,8 @@ def test_a_corrected_filter_is_accepted(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=refusal):
             main([*command, *asked, "--filter", "view == 'ground'"])
     command += ["--data", str(photos), "--name-column", "name", "--filter"]
-    with pytest.raises(UserError, match=r"photos: --filter .*: no column veiw; did you mean view"):
+    message = r"photos: row_filter or --filter .*: no column veiw; did you mean view"
+    with pytest.raises(UserError, match=message):
         main([*command, "veiw == 'ground'"])
     main([*command, "view == 'ground'"])
     config = Config.model_validate_json((run / "config.json").read_text())

@@ -17,6 +17,7 @@ from factory.common.options import (
     add_threads,
     option,
 )
+from factory.common.row_options import row_options
 
 if TYPE_CHECKING:
     from eval.real import RealImages
@@ -50,9 +51,10 @@ def check_real_of(args: argparse.Namespace, *, prefix: str = "") -> None:
     config, split, row_filter = (
         getattr(args, prefix + name) for name in ("config", "split", "filter")
     )
-    check_real(
-        args.real, config_name=config, split=split, row_filter=row_filter, name=args.real_name
-    )
+    with row_options(_written(prefix)):
+        check_real(
+            args.real, config_name=config, split=split, row_filter=row_filter, name=args.real_name
+        )
 
 
 def open_real_of(args: argparse.Namespace, *, prefix: str = "", shows: bool = True) -> RealImages:
@@ -63,17 +65,22 @@ def open_real_of(args: argparse.Namespace, *, prefix: str = "", shows: bool = Tr
     config, split, row_filter, image_column, label_column = (
         getattr(args, prefix + name) for name in names
     )
-    return open_real(
-        args.real,
-        config_name=config,
-        split=split,
-        row_filter=row_filter,
-        image_column=image_column,
-        label_column=label_column,
-        name=args.real_name,
-        skip_unreadable=args.skip_unreadable,
-        shows=shows,
-    )
+    with row_options(_written(prefix)):
+        return open_real(
+            args.real,
+            config_name=config,
+            split=split,
+            row_filter=row_filter,
+            image_column=image_column,
+            label_column=label_column,
+            name=args.real_name,
+            skip_unreadable=args.skip_unreadable,
+            shows=shows,
+        )
+
+
+def _written(prefix: str) -> str:
+    return f"--{prefix.replace('_', '-')}"
 
 
 def add_fit(parser: argparse.ArgumentParser) -> None:

@@ -27,6 +27,7 @@ from factory.common.options import (
     option,
     positive,
 )
+from factory.common.row_options import row_options
 from factory.data.label_options import (
     add_labels,
     add_suggestion,
@@ -115,10 +116,14 @@ def run(args: argparse.Namespace) -> None:
     _check_other(args)
     labels, name = label_map_of(args), args.trained or args.model
     check_real_of(args, prefix="real_")
-    for reference, rows in _synthetic(args):
-        check_real(
-            reference, config_name=rows["config"], split=rows["split"], row_filter=rows["filter"]
-        )
+    for reference, options, rows in _synthetic(args):
+        with row_options(options):
+            check_real(
+                reference,
+                config_name=rows["config"],
+                split=rows["split"],
+                row_filter=rows["filter"],
+            )
     check_features(name, is_run=args.trained is not None)
 
     from eval.gap_compare import compare
@@ -172,11 +177,14 @@ def _given(args: argparse.Namespace, prefix: str) -> dict[str, str | None]:
     return {name: getattr(args, f"{prefix}_{name}") for name in names}
 
 
-def _synthetic(args: argparse.Namespace) -> list[tuple[str, dict[str, str | None]]]:
-    """Return the synthetic datasets, each with the options that choose its rows."""
+def _synthetic(args: argparse.Namespace) -> list[tuple[str, str, dict[str, str | None]]]:
+    """Return the synthetic datasets, each with the prefix and values of its options of rows."""
     chosen = {"syn": args.synthetic, "other": args.other}
-    found = [(one, _given(args, prefix)) for prefix, one in chosen.items() if one is not None]
-    return [(one, rows | {"split": rows["split"] or "train"}) for one, rows in found]
+    given = {prefix: _given(args, prefix) for prefix, one in chosen.items() if one is not None}
+    return [
+        (chosen[prefix], f"--{prefix}-", rows | {"split": rows["split"] or "train"})
+        for prefix, rows in given.items()
+    ]
 
 
 def _check_other(args: argparse.Namespace) -> None:
@@ -192,15 +200,16 @@ def _check_other(args: argparse.Namespace) -> None:
 def _open_synthetic(args: argparse.Namespace) -> list[RealImages]:
     from eval.real import open_real
 
-    return [
-        open_real(
-            reference,
-            config_name=rows["config"],
-            split=rows["split"],
-            row_filter=rows["filter"],
-            image_column=rows["image_column"],
-            label_column=rows["label_column"],
-            skip_unreadable=args.skip_unreadable,
-        )
-        for reference, rows in _synthetic(args)
-    ]
+    def opened(reference: str, options: str, rows: dict[str, str | None]) -> RealImages:
+        with row_options(options):
+            return open_real(
+                reference,
+                config_name=rows["config"],
+                split=rows["split"],
+                row_filter=rows["filter"],
+                image_column=rows["image_column"],
+                label_column=rows["label_column"],
+                skip_unreadable=args.skip_unreadable,
+            )
+
+    return [opened(*one) for one in _synthetic(args)]

@@ -12,6 +12,7 @@ from factory.common.console import log, renamed, write, write_json
 from factory.common.errors import UserError
 from factory.common.options import add_dry_run, add_json, check_file, not_negative, option, positive
 from factory.common.program import NAME, command
+from factory.common.row_options import row_options
 from factory.common.text import expected_word
 
 if TYPE_CHECKING:
@@ -129,14 +130,17 @@ def _check_images(spec: StudySpec) -> None:
     """Check the real images before recipes are resolved and datasets are built."""
     from eval.real import check_real
 
-    for one in spec.sets.values():
-        for source in filter(None, (one.real, one.reference)):
-            check_real(
-                source.dataset,
-                config_name=source.config,
-                split=source.split,
-                row_filter=source.filter,
-            )
+    for name, one in spec.sets.items():
+        for key, source in (("real", one.real), ("reference", one.reference)):
+            if source is None:
+                continue
+            with row_options(f"sets.{name}.{key}."):
+                check_real(
+                    source.dataset,
+                    config_name=source.config,
+                    split=source.split,
+                    row_filter=source.filter,
+                )
 
 
 def _changes(args: argparse.Namespace) -> dict[str, Any]:

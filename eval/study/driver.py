@@ -13,6 +13,7 @@ from eval.study.steps import Ledger, run_all
 from factory.common.console import log
 from factory.common.errors import UserError
 from factory.common.options import made
+from factory.common.row_options import row_options
 from factory.common.whole_files import replace_text
 
 
@@ -33,14 +34,15 @@ def check_labels(plan: Plan) -> None:
         for key, source in sources.items():
             if source is None:
                 continue
-            real = open_real(
-                source.dataset,
-                config_name=source.config,
-                split=source.split,
-                row_filter=source.filter,
-                image_column=source.image_column,
-                label_column=source.label_column,
-            )
+            with row_options(f"sets.{name}.{key}."):
+                real = open_real(
+                    source.dataset,
+                    config_name=source.config,
+                    split=source.split,
+                    row_filter=source.filter,
+                    image_column=source.image_column,
+                    label_column=source.label_column,
+                )
             labels = LabelMap(source.labels, where) if source.labels else None
             match = match_real(
                 classes,

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError
+from factory.common.row_options import row_option
 from factory.common.text import suggest
 from factory.data.library_state import quiet
 
@@ -36,7 +37,9 @@ def choose_split(
             return known[0]
         if "train" in known:
             return "train"
-        raise UserError(f"{reference}: name one of its splits with --split: {', '.join(known)}")
+        raise UserError(
+            f"{reference}: name one of its splits with {row_option('split')}: {', '.join(known)}"
+        )
     if split not in known:
         raise UserError(f"{reference}: no split {split!r}; {suggest(split, known)}")
     return split

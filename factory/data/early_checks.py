@@ -11,6 +11,7 @@ from pathlib import Path
 from factory.common.dataset_files import check_card, check_config, names_files, splits_in_card
 from factory.common.errors import UserError
 from factory.common.local_paths import missing_directory
+from factory.common.row_options import row_option
 from factory.common.storage import at_home
 from factory.data.column_choice import choose_split
 from factory.data.image_table import is_table
@@ -89,7 +90,7 @@ def check_directory(path: Path, config_name: str | None) -> list[str]:
         if config_name not in (None, "default"):
             raise UserError(
                 f"{path}: was saved with `save_to_disk` and has no config {config_name!r}; omit "
-                "--config"
+                f"{row_option('config')}"
             )
         return []
     check_card(path, shown=str(path))
@@ -103,4 +104,6 @@ def refuse_config_of_file(path: Path, config_name: str | None) -> None:
         UserError: One is named.
     """
     if config_name not in (None, "default"):
-        raise UserError(f"{path}: is one file and has no config {config_name!r}; omit --config")
+        raise UserError(
+            f"{path}: is one file and has no config {config_name!r}; omit {row_option('config')}"
+        )

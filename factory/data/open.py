@@ -12,6 +12,7 @@ from factory.common.console import launched_as, log
 from factory.common.dataset_files import names_files
 from factory.common.errors import UserError
 from factory.common.program import command
+from factory.common.row_options import row_option
 from factory.common.text import plural, some
 from factory.data.column_choice import (
     choose_image_column,
@@ -147,7 +148,8 @@ def open_dataset(
     if is_list(dataset.features[labels]) and not several_labels:
         raise UserError(
             f"{reference}: column {labels!r} has several labels per image, which only "
-            f"{command('train')} can use; name a column with one label with --label-column"
+            f"{command('train')} can use; name a column with one label with "
+            f"{row_option('label-column')}"
         )
     dataset = with_class_label(dataset, labels, reference)
     if row_filter is not None:

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError
+from factory.common.row_options import row_option
 from factory.common.text import plural, suggest
 
 if TYPE_CHECKING:
@@ -43,11 +44,11 @@ class FilterError(UserError):
 
 @contextmanager
 def filter_option() -> Iterator[None]:
-    """Name the option `--filter` in errors of filters, for commands that have it."""
+    """Name the option or key of the filter in errors, for commands that have one."""
     try:
         yield
     except FilterError as error:
-        raise UserError(f"--filter {error}") from None
+        raise UserError(f"{row_option('filter')} {error}") from None
 
 
 def is_comparable(name: str) -> bool:

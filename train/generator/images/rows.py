@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from factory.common.errors import UserError
 from factory.common.row_images import read_image
+from factory.common.row_options import row_options
 from factory.data import open as open_data
 from factory.data.row_filter import filter_rows
 from train.generator.config import SourceConfig
@@ -76,7 +77,9 @@ def open_rows(config: SourceConfig) -> tuple[Any, Path | None]:
     if config.row_filter is None:
         return rows, folder
     try:
-        return filter_rows(rows, config.row_filter), folder
+        # The option adds to the key of the settings.
+        with row_options("row_filter or --"):
+            return filter_rows(rows, config.row_filter), folder
     except UserError as error:
         named = f"{config.source} with {config.where}" if config.where else config.source
         raise UserError(f"{named}: {error}") from None
