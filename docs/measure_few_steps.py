@@ -2,9 +2,9 @@
 
     python docs/measure_few_steps.py out/few/* [--rounds 5]
 
-The first 32 images of each dataset are generated in turn, so that other work on the machine slows
-all of them down. CPU time of the process, without loading the model, writing files, and the first
-round. Prints median, lowest and highest.
+The first 32 images of each dataset are generated with its recorded settings, in turn, so that other
+work on the machine slows all of them down. CPU time of the process, without loading the model,
+writing files, and the first round. Prints median, lowest and highest.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from pathlib import Path
 
 import torch
 
-from factory.models.inference import InferenceSettings
 from factory.planner.plan import plan
 from factory.renderer.pool import Renderers
 from factory.shards.directory import require_set, stored_recipes
@@ -35,8 +34,9 @@ def main() -> None:
     speeds: dict[Path, list[float]] = {}
     work = {}
     for folder in args.datasets:
-        (recipe,) = stored_recipes(folder, require_set(folder).configs).values()
-        renderer = Renderers(None, device="cpu").get(recipe, InferenceSettings("float32"))
+        manifest = require_set(folder)
+        (recipe,) = stored_recipes(folder, manifest.configs).values()
+        renderer = Renderers(None, device="cpu").get(recipe, manifest.settings.inference)
         work[folder] = renderer, plan(recipe).rows(0, _BATCH)
         renderer.render(work[folder][1], batch_size=_BATCH)
     for _ in range(args.rounds):

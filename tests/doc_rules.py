@@ -95,6 +95,7 @@ NOT_RUN = {
         "data-factory build RECIPE OUT --model flux --offload": "the same",
         "data-factory build RECIPE OUT --compile": "the same",
         "data-factory build RECIPE OUT --vae-slicing": "the same",
+        "data-factory build RECIPE OUT --fuse-adapters": "test_adapters.py",
         "python -m tests.benchmarks.network_variants": "compiles for minutes",
     },
     "docs/design.md": {"python tests/overlap.py": "measures for minutes with eight launches"},

@@ -3,49 +3,70 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import tiny_models
 import torch
+from build_parts import SETTINGS
 from doc_pages import blocks
 from recipe_texts import BASE, write
+from test_families import recipe_for
 from test_render import SPECS
 
+from factory.builder.build import build
 from factory.cli.main import main
 from factory.common.errors import UserError
+from factory.inspection.replay import replay
+from factory.models.adapter_files import file_revision
 from factory.recipe.library import load_recipe
 from factory.recipe.lint import lint
 from factory.recipe.resolved import ResolvedRecipe
+from factory.recipe.schema import Adapter
+from factory.renderer.adapters import load_adapters, merge_adapters
 from factory.renderer.diffusers_renderer import DiffusersRenderer
 from factory.renderer.pipelines import Pipelines
+from factory.shards.manifest import read_manifest
 
 
-def _save_adapter(pipeline: Any, folder: Path, *, seed: int) -> None:
+def _save_adapter(
+    pipeline: Any, folder: Path, *, seed: int, part: str = "unet", **config: Any
+) -> None:
     from peft import LoraConfig
     from peft.utils import get_peft_model_state_dict
 
-    unet = pipeline.unet
-    unet.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_v"]), adapter_name="new")
+    network = getattr(pipeline, part)
+    # peft cannot compute DoRA of convolutions in channels-last order.
+    targets = ["to_q", "to_v", *([] if "use_dora" in config else ["conv1"])]
+    made = LoraConfig(r=2, target_modules=targets, **config)
+    network.add_adapter(made, adapter_name="new")
+    _randomize(network, seed)
+    layers = get_peft_model_state_dict(network, adapter_name="new")
+    pipeline.save_lora_weights(folder, **{f"{part}_lora_layers": layers})
+    network.unload_lora()
+
+
+def _randomize(model: Any, seed: int) -> None:
     torch.manual_seed(seed)
-    for name, weights in unet.named_parameters():
-        if "lora_" in name:
+    for name, weights in model.named_parameters():
+        if "lora_A" in name or "lora_B" in name:
             torch.nn.init.normal_(weights, std=0.5)
-    layers = get_peft_model_state_dict(unet, adapter_name="new")
-    pipeline.save_lora_weights(folder, unet_lora_layers=layers)
-    unet.delete_adapters("new")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model `sd` and two adapters for it, `warm` and `cold`."""
+    """A tiny model `sd` and adapters for it: `warm`, `cold`, `dora`."""
     from diffusers import DiffusionPipeline
 
     root = tmp_path_factory.mktemp("adapters")
     pipeline = DiffusionPipeline.from_pretrained(tiny_models.save_stable_diffusion(root / "sd"))
     _save_adapter(pipeline, root / "warm", seed=1)
     _save_adapter(pipeline, root / "cold", seed=2)
+    _save_adapter(pipeline, root / "dora", seed=3, use_dora=True)
     return root
 
 
@@ -55,8 +76,8 @@ def adapted(folder: Path, adapters: str) -> ResolvedRecipe:
     return load_recipe(folder / "r.yaml")
 
 
-def generate(recipe: ResolvedRecipe) -> torch.Tensor:
-    pipeline = Pipelines(device="cpu", dtype=torch.float32).get(recipe)
+def generate(recipe: ResolvedRecipe, **options: Any) -> torch.Tensor:
+    pipeline = Pipelines(device="cpu", dtype=torch.float32, **options).get(recipe)
     return DiffusersRenderer(pipeline, recipe)._generate(SPECS[:2])
 
 
@@ -75,6 +96,101 @@ def test_adapters_are_applied_by_their_weights(folder: Path) -> None:
     expected = DiffusersRenderer(stock, plain)._generate(SPECS[:2])
     assert (generate(recipe) - expected).abs().max() < 1e-5
     assert (generate(plain) - expected).abs().max() > 1e-3, "adapters that do nothing prove nothing"
+
+
+@pytest.mark.filterwarnings("ignore:Already found a `peft_config` attribute:UserWarning")
+@pytest.mark.parametrize(
+    ("adapters", "options"),
+    [
+        ("[{id: warm, weight: 0.125}, {id: ./cold, weight: -0.3}]", {}),
+        ("[{id: dora, weight: 0.7}]", {"offload": "group"}),
+    ],
+)
+def test_merged_adapters_give_the_same_images(
+    folder: Path, adapters: str, options: dict[str, Any]
+) -> None:
+    recipe, plain = adapted(folder, adapters), adapted(folder, "[]")
+    pipelines = Pipelines(device="cpu", dtype=torch.float32, fuse_adapters=True, **options)
+    pipeline = pipelines.get(recipe)
+    assert not _adapter_layers(pipeline)
+    found = DiffusersRenderer(pipeline, recipe)._generate(SPECS[:2])
+    expected, without = generate(recipe), generate(plain)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+    assert (found - without).abs().max() > 1e-3
+    # The weights that were changed are not those of other recipes.
+    assert torch.equal(DiffusersRenderer(pipelines.get(plain), plain)._generate(SPECS[:2]), without)
+
+
+def test_all_parts_of_an_adapter_are_merged(saved: Callable[[str], Path], tmp_path: Path) -> None:
+    """Of FLUX diffusers merges only the transformer by default, and takes the adapter's norms back.
+
+    Layers of the text encoder are injected, because transformers loads them only with newer
+    versions of peft.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+    from safetensors.torch import load_file, save_file
+
+    plain = recipe_for(saved("flux"))
+    pipeline = Pipelines(device="cpu", dtype=torch.float32).get(plain)
+
+    def images() -> torch.Tensor:
+        # A renderer keeps embeddings of prompts.
+        return DiffusersRenderer(pipeline, plain)._generate(SPECS[:2])
+
+    found = [images()]
+    _save_adapter(pipeline, tmp_path, seed=1, part="transformer")
+    (file,) = tmp_path.glob("*.safetensors")
+    norm = "transformer_blocks.0.attn.norm_q.weight"
+    weights = torch.full_like(pipeline.transformer.get_parameter(norm), 3)
+    save_file(load_file(file) | {f"transformer.{norm}": weights}, file)
+    load_adapters(pipeline, [Adapter(id=str(file), revision=file_revision(file), weight=0.5)])
+    found.append(images())
+    layers = LoraConfig(r=2, target_modules=["q_proj", "v_proj"])
+    inject_adapter_in_model(layers, pipeline.text_encoder, "adapter_0")
+    _randomize(pipeline.text_encoder, 2)
+    expected = images()
+    assert all((expected - one).abs().max() > 1e-3 for one in found)
+    merge_adapters(pipeline, 1)
+    assert not _adapter_layers(pipeline)
+    assert torch.equal(pipeline.transformer.get_parameter(norm), weights)
+    torch.testing.assert_close(images(), expected, atol=1e-4, rtol=0)
+
+
+def _adapter_layers(pipeline: Any) -> list[str]:
+    models = [one for one in pipeline.components.values() if isinstance(one, torch.nn.Module)]
+    return [name for model in models for name, _ in model.named_modules() if "lora" in name]
+
+
+def test_adapters_that_cannot_be_merged_are_refused(folder: Path) -> None:
+    recipe = adapted(folder, "[{id: dora}, {id: warm}]")
+    with pytest.raises(UserError, match=r"cannot be merged \(of several, one is a DoRA .*; remove"):
+        generate(recipe, fuse_adapters=True)
+    with pytest.raises(UserError, match=r"cannot be merged \(SimpleNamespace has no fuse_lora\)"):
+        merge_adapters(SimpleNamespace(), 1)
+
+
+@pytest.mark.filterwarnings("ignore:Already found a `peft_config` attribute:UserWarning")
+def test_merging_is_recorded_and_replayed(folder: Path, tmp_path: Path) -> None:
+    recipe = adapted(folder, "[{id: warm}]")
+    merged = replace(SETTINGS, fuse_adapters=True)
+    build(recipe, tmp_path / "merged", settings=merged, show_progress=False)
+    manifest = read_manifest(tmp_path / "merged")
+    assert manifest is not None
+    assert str(manifest.settings.inference) == "dtype float32, fuse adapters"
+    assert "fuse_adapters" in (tmp_path / "merged/README.md").read_text()
+    where: dict[str, Any] = {"config": "r", "index": 0, "allow_local_model": True}
+    assert replay(tmp_path / "merged", **where).regenerated.same_bytes
+    other = replace(SETTINGS, fuse_adapters=False)
+    with pytest.raises(UserError, match=r"fuse_adapters False \(recorded: True\); remove"):
+        build(recipe, tmp_path / "merged", settings=other, show_progress=False)
+    plain = adapted(folder, "[]").model_copy(update={"name": "plain"})
+    with pytest.raises(UserError, match=r"was started with .*, but plain has none; name adapters"):
+        build([recipe, plain], tmp_path / "merged", settings=SETTINGS, show_progress=False)
+    with pytest.raises(
+        UserError, match=r"r\.yaml:.* merges .*, but plain has none; remove the opt"
+    ):
+        build([recipe, plain], tmp_path / "new", settings=merged, show_progress=False)
+    assert not (tmp_path / "new").exists()
 
 
 FEW_STEPS = [

@@ -516,6 +516,10 @@ def test_compiled_code_gives_the_same_bytes_in_every_process(
         ({"compile": "all"}, "--compile all: expected blocks or network"),
         ({"compile": "blocks", "cache": "taylorseer"}, "--compile cannot be used with --cache"),
         ({"compile": "blocks", "offload": "group"}, "--compile cannot be used with --offload"),
+        (
+            {"fuse_adapters": True, "quantize": "int8"},
+            "--fuse-adapters cannot be used with --quantize: .*; remove one of them",
+        ),
         ({"batch_size": "auto", "compile": "blocks"}, "auto cannot be used with --compile, which"),
         (
             {"batch_size": "auto", "cache": "first-block"},

@@ -42,6 +42,7 @@ EVERY_SETTING = FixedSettings(
     quantize="int8",
     compile="blocks",
     vae_slicing=True,
+    fuse_adapters=True,
 )
 # Options that the printed commands lack, with the reason.
 _NO_RESULT = "changes what is printed or published, not the result"

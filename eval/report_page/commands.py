@@ -17,7 +17,7 @@ from factory.common.redaction import one_line, redacted
 # were started before it was a key of recipes.
 _SETTINGS = (
     *("batch_size", "shard_size", "dtype", "threads", "device", "attempts"),
-    *("guidance_interval", "cache", "quantize", "compile", "vae_slicing"),
+    *("guidance_interval", "cache", "quantize", "compile", "vae_slicing", "fuse_adapters"),
 )
 
 

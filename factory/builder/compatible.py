@@ -88,6 +88,36 @@ def require_whole_batches(jobs: Sequence[Job], settings: FixedSettings) -> None:
             )
 
 
+def require_adapters(jobs: Sequence[Job], settings: FixedSettings, *, recorded: bool) -> None:
+    """Reject a config without adapters if adapters are to be merged.
+
+    Args:
+        jobs: Of a build.
+        settings: Those of the dataset.
+        recorded: Whether an earlier build has fixed them.
+
+    Raises:
+        UserError: One fault for each of these configs.
+    """
+    if not settings.fuse_adapters:
+        return
+    source, remedy = "--fuse-adapters", "remove the option"
+    if recorded:
+        source = "the dataset was started with --fuse-adapters, which"
+        remedy = "name adapters in model.adapters"
+    faults = [
+        job.recipe.fault(
+            f"{source} merges the adapters of all configs, but {job.name} has none; {remedy}, or "
+            "build it into another directory",
+            "model",
+        )
+        for job in jobs
+        if job.kind == "set" and not job.recipe.model.adapters
+    ]
+    if faults:
+        raise UserError(faults)
+
+
 def merge_variables(
     manifest: Manifest | None, jobs: Sequence[Job], *, out: AnyPath
 ) -> dict[str, str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from factory.builder.compatible import (
     begun,
     merge_variables,
+    require_adapters,
     require_same_recipes,
     require_whole_batches,
 )
@@ -114,6 +115,7 @@ def judge(
     if old is not None:
         require_same_recipes(out, old, counted)
     require_whole_batches(counted, settings)
+    require_adapters(counted, settings, recorded=old is not None)
     variables = merge_variables(old, counted, out=out)
     return State(look, old, counted, settings, variables, wanted.offload)
 

@@ -97,6 +97,15 @@ def add_vae_slicing(parser: argparse._ActionsContainer) -> None:
     option(parser, "--vae-slicing", "decode images one by one: larger batches fit into memory")
 
 
+def add_fuse_adapters(parser: argparse._ActionsContainer) -> None:
+    """Add --fuse-adapters, for the commands that choose how a model computes."""
+    option(
+        parser,
+        "--fuse-adapters",
+        "merge LoRA adapters into the weights of the model, so that no layers are added to it",
+    )
+
+
 def add_offload(parser: argparse._ActionsContainer) -> None:
     """Add --offload, for the commands that generate images of recipes."""
     option(

@@ -10,6 +10,7 @@ from factory.cli.arguments import (
     add_allow_cut_prompts,
     add_allow_pickle,
     add_compile,
+    add_fuse_adapters,
     add_offload,
     add_quantize,
     add_recipe_changes,
@@ -90,6 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_quantize(group)
     add_compile(group)
     add_vae_slicing(group)
+    add_fuse_adapters(group)
     add_device(group)
     shared = parser.add_argument_group("processes", _PROCESSES)
     option(
@@ -146,6 +148,7 @@ def run(args: argparse.Namespace) -> int | None:
         quantize=args.quantize,
         compile=args.compile,
         vae_slicing=args.vae_slicing or None,
+        fuse_adapters=args.fuse_adapters or None,
         offload=args.offload,
     )
     options = BuildOptions(

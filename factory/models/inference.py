@@ -167,6 +167,7 @@ class InferenceSettings:
         quantize: Kind of the network's weights, a key of `QUANTIZE_WITH`.
         compile: What torch.compile translates: the network's repeated `blocks`, or the `network`.
         vae_slicing: Whether images are decoded one by one.
+        fuse_adapters: Whether adapters are merged into the network's weights.
     """
 
     dtype: str = "float32"
@@ -175,6 +176,7 @@ class InferenceSettings:
     quantize: str | None = None
     compile: str | None = None
     vae_slicing: bool | None = None
+    fuse_adapters: bool | None = None
 
     @property
     def libraries(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from factory.common.devices import torch_threads
 from factory.common.errors import UserError, first_line
 from factory.models.adapter_files import file_revision
 
@@ -32,11 +33,52 @@ def load_adapters(pipeline: Any, adapters: Sequence[Adapter]) -> None:
         raise UserError(
             f"{type(pipeline).__name__} does not support LoRA adapters; remove model.adapters"
         )
-    names = []
-    for number, adapter in enumerate(adapters):
-        names.append(f"adapter_{number}")
-        _load(pipeline, adapter, names[-1])
+    names = _names(len(adapters))
+    for name, adapter in zip(names, adapters, strict=True):
+        _load(pipeline, adapter, name)
     pipeline.set_adapters(names, adapter_weights=[adapter.weight for adapter in adapters])
+
+
+def merge_adapters(pipeline: Any, count: int) -> None:
+    """Merge loaded adapters into the weights of their models, so that no layers are added.
+
+    Args:
+        pipeline: On the CPU.
+        count: Number of its adapters.
+
+    Raises:
+        UserError: The adapters cannot be merged, or several would not add up as they do unmerged.
+    """
+    if not hasattr(pipeline, "fuse_lora"):
+        raise _cannot_merge(f"{type(pipeline).__name__} has no fuse_lora")
+    # By default diffusers merges only adapters of FLUX's transformer, not of its text encoder.
+    parts = {name: getattr(pipeline, name) for name in pipeline.get_list_adapters()}
+    configs = [one for part in parts.values() for one in part.peft_config.values()]
+    if count > 1 and any(getattr(one, "use_dora", False) for one in configs):
+        # DoRA scales by the norm of the weights, which the adapter merged before has changed.
+        raise _cannot_merge("of several, one is a DoRA adapter")
+    try:
+        # The number of threads may change the last digits, and processes load with different ones.
+        with torch_threads(1):
+            pipeline.fuse_lora([*parts], adapter_names=_names(count), safe_fusing=True)
+    except (ValueError, RuntimeError) as error:
+        raise _cannot_merge(first_line(error)) from None
+    from diffusers.utils import recurse_remove_peft_layers
+
+    for part in parts.values():
+        # FLUX's `unload_lora_weights` would also undo norms that came with an adapter.
+        recurse_remove_peft_layers(part)
+
+
+def _cannot_merge(reason: str) -> UserError:
+    return UserError(
+        f"--fuse-adapters: the adapters cannot be merged ({reason}); remove the option, or choose "
+        "other adapters"
+    )
+
+
+def _names(count: int) -> list[str]:
+    return [f"adapter_{number}" for number in range(count)]
 
 
 def _load(pipeline: Any, adapter: Adapter, name: str) -> None:

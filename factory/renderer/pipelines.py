@@ -25,7 +25,7 @@ from factory.models.quiet import quiet
 from factory.models.scheduler_families import scheduler_problem
 from factory.models.variants import LEFT_OUT, variant_of_folder, variant_on_hub
 from factory.recipe.schema import Model
-from factory.renderer.adapters import load_adapters
+from factory.renderer.adapters import load_adapters, merge_adapters
 from factory.renderer.compiling import compile_network
 from factory.renderer.placement import decode_one_by_one, place
 from factory.renderer.quantization import quantization
@@ -60,6 +60,7 @@ class Pipelines:
         quantize: str | None = None,
         compiled: str | None = None,
         vae_slicing: bool = False,
+        fuse_adapters: bool = False,
         offload: str | None = None,
     ) -> None:
         """Store the options of `load_pipeline`; nothing is loaded yet."""
@@ -71,6 +72,7 @@ class Pipelines:
             quantize=quantize,
             compiled=compiled,
             vae_slicing=vae_slicing,
+            fuse_adapters=fuse_adapters,
             offload=offload,
         )
         self._loaded: dict[Model, Any] = {}
@@ -118,6 +120,7 @@ def load_pipeline(
     quantize: str | None = None,
     compiled: str | None = None,
     vae_slicing: bool = False,
+    fuse_adapters: bool = False,
     offload: str | None = None,
 ) -> Any:
     """Load a text-to-image pipeline with its adapters.
@@ -131,6 +134,7 @@ def load_pipeline(
         quantize: Kind of the network's weights; see `quantization`.
         compiled: Part of the network that torch.compile translates; see `compile_network`.
         vae_slicing: Whether to decode images one by one.
+        fuse_adapters: Whether to merge adapters into the network's weights.
         offload: How parts reach the device; see `place`.
 
     Raises:
@@ -151,6 +155,8 @@ def load_pipeline(
         _require_text_to_image(model.id, pipeline)
         if model.adapters:
             load_adapters(pipeline, model.adapters)
+            if fuse_adapters:
+                merge_adapters(pipeline, len(model.adapters))
     pipeline.set_progress_bar_config(disable=True)
     _use_channels_last(pipeline)
     if vae_slicing:

@@ -122,6 +122,7 @@ class Renderers:
                 quantize=inference.quantize,
                 compiled=inference.compile,
                 vae_slicing=bool(inference.vae_slicing),
+                fuse_adapters=bool(inference.fuse_adapters),
                 offload=self._offload,
             )
         with reporting_large_model(recipe.model.id):

@@ -48,6 +48,7 @@ class BuildSettings:
         quantize: `int8` or `nf4`: weights of the network.
         compile: `blocks` or `network`: what torch.compile translates.
         vae_slicing: Whether to decode images one by one.
+        fuse_adapters: Whether to merge adapters into the network's weights.
         offload: `group`, `model` or `sequential`. It changes no byte, so every launch has its own.
     """
 
@@ -62,6 +63,7 @@ class BuildSettings:
     quantize: str | None = None
     compile: str | None = None
     vae_slicing: bool | None = None
+    fuse_adapters: bool | None = None
     offload: str | None = None
 
     @property
@@ -93,6 +95,7 @@ class FixedSettings:
     quantize: str | None = None
     compile: str | None = None
     vae_slicing: bool | None = None
+    fuse_adapters: bool | None = None
 
     @property
     def inference(self) -> InferenceSettings:
@@ -104,6 +107,7 @@ class FixedSettings:
             known_quantization(self.quantize) if self.quantize else None,
             known_part(self.compile) if self.compile else None,
             self.vae_slicing,
+            self.fuse_adapters,
         )
 
     def as_dict(self) -> dict[str, int | str]:
@@ -162,6 +166,7 @@ def fix(
         quantize=wanted.quantize,
         compile=wanted.compile,
         vae_slicing=wanted.vae_slicing or None,
+        fuse_adapters=wanted.fuse_adapters or None,
     )
 
 
@@ -211,6 +216,11 @@ def _require_valid(wanted: BuildSettings) -> None:
         raise UserError(
             "--batch-size auto cannot be used with --compile, which would translate the network "
             "for every size; give a number"
+        )
+    if wanted.fuse_adapters and wanted.quantize:
+        raise UserError(
+            "--fuse-adapters cannot be used with --quantize: after merging, weights would be "
+            "rounded to 8 or 4 bits again; remove one of them"
         )
     for name, known in (("dtype", DTYPES), ("device", DEVICES)):
         value = getattr(wanted, name)
