@@ -21,11 +21,7 @@ PAGES = (
 SHELL = ("", "bash", "sh")
 _DATA = ("yaml", "text", "json", "bibtex")
 # Imported once, by the server that forks every command of a page.
-_LIBRARIES = (
-    *quick_python.HUB_LIBRARIES,
-    *("factory.command_line.cli", "factory.builder.build", "factory.renderer.diffusers_renderer"),
-    *("train.cli", "train.loop", "eval.commands.score", "doc_plots"),
-)
+_LIBRARIES = (*quick_python.HUB_LIBRARIES, "doc_small")
 _SCRIPTS = {
     "data-factory": '-m factory.command_line "$@"',
     "python": '"$@"',

@@ -1,10 +1,11 @@
 """A Python that starts in milliseconds, for tests that run commands as processes of their own.
 
 `python()` stands for `sys.executable`. This program passes its arguments, directory, environment,
-standard streams and signals to a server that has imported large libraries. The server forks, and
-the fork does what `python [-m] ARGUMENTS` does; there, `sys.executable` is this program too. The
-fork imports the code under test. huggingface_hub and its users read the environment when they are
-imported: a second server has imported them, and serves processes whose variables are its own.
+standard streams and signals to a server that has imported large libraries and the code under test
+that needs no more of them. The server forks, and the fork does what `python [-m] ARGUMENTS` does;
+there, `sys.executable` is this program too. huggingface_hub and its users read the environment when
+they are imported: a second server has imported them, and serves processes whose variables are its
+own.
 
 Only SIGKILL reaches the fork later: it is killed when this program has ended.
 """
@@ -38,11 +39,15 @@ _LIBRARIES = (
     # What huggingface_hub and datasets need.
     *("filelock", "httpcore2", "anyio.to_thread", "truststore", "tqdm.auto", "fsspec.asyn"),
     "multiprocess.pool",
+    # The code under test, without what imports huggingface_hub.
+    *("factory.command_line.cli", "factory.cli.build", "factory.cli.check", "factory.cli.push"),
+    *("factory.builder.build", "factory.sharing.push_dataset"),
 )
 HUB_LIBRARIES = (
     *("datasets", "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion", "timm"),
     *("diffusers.schedulers.scheduling_dpmsolver_multistep", "accelerate", "evaluate"),
     "transformers.models.clip.modeling_clip",
+    *("factory.renderer.diffusers_renderer", "train.cli", "train.loop", "eval.commands.score"),
 )
 
 
@@ -131,13 +136,29 @@ def _end(status: int) -> None:
 def _preload(libraries: Sequence[str]) -> None:
     import gc
     from importlib import import_module
+    from pathlib import Path
 
+    # Not what is installed, which may be another copy of the code under test.
+    root = str(Path(__file__).parents[1])
+    sys.path.insert(0, root)
     for name in (*_LIBRARIES, *libraries):
         # What is missing here, or is there no more, the fork imports or does without.
         with suppress(ImportError):
             import_module(name)
+    sys.path.remove(root)
+    _name_steps_of_launches_quickly()
     gc.collect()
     gc.freeze()
+
+
+def _name_steps_of_launches_quickly() -> None:
+    """Leave out of torchrun's records which function wrote them.
+
+    It looks for it in every imported module; a launch does so nine times, in three seconds.
+    """
+    from torch.distributed.elastic.rendezvous import dynamic_rendezvous
+
+    dynamic_rendezvous.get_method_name = lambda depth=2: "unknown"
 
 
 def _serve(listener: socket.socket, owner: int) -> Any:

@@ -323,7 +323,7 @@ def secrets(tmp_path: Path) -> Iterator[Path]:
 
 def strange(tmp_path: Path, config: str, edit: Callable[[dict[str, Any]], Any]) -> Path:
     """Build a dataset and change a stored recipe, as a stranger can."""
-    recipe(tmp_path, "base", model={"id": "embedded"})
+    recipe(tmp_path, "base", model={"id": "embedded"}, images_per_class=1)
     combination(tmp_path, "union", ["base"])
     out = tmp_path / "out"
     generate([tmp_path / "base.yaml", tmp_path / "union.yaml"], out)

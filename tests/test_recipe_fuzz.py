@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -49,21 +50,22 @@ def watched() -> Iterator[list[str]]:
         _watching.pop()
 
 
-def use(path: Path) -> bool:
-    """Do everything with a recipe that precedes generation; return whether it is valid."""
+def use(path: Path) -> str:
+    """Do everything with a recipe that precedes generation; return its error, or nothing."""
     try:
         recipe = load_recipe(path)
     except UserError as error:
         assert error.faults
         assert len(str(error)) < 200_000
         str(error).encode()
-        return False
+        return str(error)
     planned = plan(recipe)
     for row in planned.rows(0, min(3, len(planned))):
         str(row.as_row()).encode()
     lint([recipe])
     recipe.to_yaml().encode()
-    return len(recipe.fingerprint) == 64
+    assert len(recipe.fingerprint) == 64
+    return ""
 
 
 @pytest.fixture(scope="module")
@@ -71,19 +73,20 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a path for recipes; everything imported on first use is imported before."""
     found = tmp_path_factory.mktemp("fuzz") / "fuzzed.yaml"
     found.write_text(hostile_recipes.VALID)
-    assert use(found)
+    assert use(found) == ""
     found.write_text("x: [")
-    assert not use(found)
+    assert use(found)
     return found
 
 
-def one_file(path: Path, data: bytes) -> None:
+def one_file(path: Path, data: bytes) -> str:
     path.write_bytes(data)
     before = time.process_time()
     with watched() as events:
-        use(path)
+        error = use(path)
     assert not events
     assert time.process_time() - before < MOST_CPU_S
+    return error
 
 
 def fuzz(path: Path, *, examples: int) -> None:
@@ -191,10 +194,9 @@ ATTACKS: dict[str, tuple[str, str]] = {
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_gives_an_error_message(name: str, path: Path) -> None:
     text, message = ATTACKS[name]
-    one_file(path, text.encode())
-    with pytest.raises(UserError, match=message) as raised:
-        load_recipe(path)
-    assert "hf_" not in str(raised.value)
+    error = one_file(path, text.encode())
+    assert re.search(message, error)
+    assert "hf_" not in error
 
 
 def test_a_recipe_read_from_a_device_or_pipe_is_none(tmp_path: Path) -> None:

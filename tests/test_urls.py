@@ -182,23 +182,34 @@ IN_TURN = {
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("place", "states"),
+    [
+        ("memory", list(IN_TURN)),
+        # In a bucket a call takes milliseconds, and only its conditional puts differ.
+        ("s3", ["new"]),
+        pytest.param("s3", list(IN_TURN), marks=pytest.mark.soak),
+    ],
+    indirect=["place"],
+)
 def test_suspended_launches_resume_at_a_url_without_harm(
-    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: str, states: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """22 interleavings: each launch sleeps while those after it run to their ends."""
+    """Up to 22 interleavings: each launch sleeps while those after it run to their ends."""
     quick(monkeypatch.setattr)
     folder, found = tmp_path / "recipes", {}
     ready(folder, place, "finishes")
-    for state, launches in IN_TURN.items():
+    for state in states:
         if state == "damaged":
             leave_over(open_path(place))
             damage(open_path(place))
-        found[state], before = suspended_in_turn(folder, place, launches)
+        found[state], before = suspended_in_turn(folder, place, IN_TURN[state])
         assert state == "whole" or verify_set(place).faults == ()
-    assert found["new"] == [0, 0, 0, 0], "they share a plan"
-    assert found["damaged"] == [1, 1, 0, 0]
-    assert found["whole"] == [1, 1, 0, 1, 0]
-    for what in ("finishes", "adds a column", "adds another column"):
+    # In the first state they share a plan.
+    expected = {"new": [0, 0, 0, 0], "damaged": [1, 1, 0, 0], "whole": [1, 1, 0, 1, 0]}
+    assert found == {state: expected[state] for state in states}
+    last = ("finishes", "adds a column", "adds another column") if "whole" in states else ()
+    for what in last:
         CHANGES[what](folder, place)
     assert verify_set(place).whole
     assert before.items() <= images(place).items()
