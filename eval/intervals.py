@@ -1,6 +1,7 @@
 """Confidence intervals of proportions and their differences; 95 % unless stated otherwise."""
 
 import math
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -17,11 +18,18 @@ class Interval(NamedTuple):
 
 
 def share_interval(count: int, total: int) -> Interval:
-    """Return the Wilson score interval of a share."""
-    from scipy.stats import binomtest
+    """Return the Wilson score interval of a share.
 
-    found = binomtest(count, total).proportion_ci(CONFIDENCE, method="wilson")
-    return Interval(float(found.low), float(found.high))
+    In closed form (E. B. Wilson, Journal of the American Statistical Association 22: 209-212,
+    1927): `scipy.stats.binomtest` takes about a millisecond for a p-value that nobody asked for,
+    and seconds to be imported.
+    """
+    z_squared = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) ** 2
+    centre = count + z_squared / 2
+    width = math.sqrt(z_squared * (count * (total - count) / total + z_squared / 4))
+    # Exactly, where rounding could leave the range.
+    low = (centre - width) / (total + z_squared) if count > 0 else 0.0
+    return Interval(low, (centre + width) / (total + z_squared) if count < total else 1.0)
 
 
 def share_difference(

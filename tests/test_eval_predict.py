@@ -227,14 +227,15 @@ def test_only_a_path_of_the_command_line_is_taken_for_an_id(
     assert len(asked) == 3
 
 
-def test_a_folder_of_300_files(run: Path, tmp_path: Path) -> None:
-    for number in range(300):
+def test_a_folder_of_more_files_than_a_sheet_shows(run: Path, tmp_path: Path) -> None:
+    for number in range(MOST + 50):
         put(tmp_path / "photos" / f"{number:03}.png", number, size=(8, 8))
     sheet = tmp_path / "sheet.jpg"
     found = predict(run, tmp_path / "photos", "--batch-size", 64, "--sheet", sheet)
     assert paths(found) == sorted(map(str, (tmp_path / "photos").iterdir()))
     with Image.open(sheet) as image:
-        assert image.format == "JPEG" and min(image.size) > 2000
+        assert image.format == "JPEG"
+        assert 2000 < min(image.size) <= max(image.size) < 10_000
 
 
 def damage(folder: Path) -> dict[str, str]:
@@ -572,10 +573,6 @@ def test_a_sheet_shows_long_labels_and_characters_without_a_font(
         write_sheet(one, tmp_path / name, title="pets", label_names=LABELS)
     # Sorted by confidence, whatever the order.
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
-    many = [Answer(photos[2], [("cat", 0.5)])] * (MOST + 50)
-    write_sheet(many, tmp_path / "many.png", title="pets", label_names=LABELS)
-    with Image.open(tmp_path / "many.png") as image:
-        assert max(image.size) < 10_000
 
 
 @pytest.mark.parametrize(

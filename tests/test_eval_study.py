@@ -112,6 +112,9 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             return subprocess.CompletedProcess(command, 2)
         return subprocess.CompletedProcess(command, 0)
 
+    # Plots of `gap` take most of its time, and no study reads them.
+    for plot in ("plot_sets", "plot_classes", "plot_coverage", "embed"):
+        monkeypatch.setattr(f"eval.gap_steps.{plot}", lambda *_, **__: None)
     monkeypatch.setattr("eval.study.steps.subprocess.run", run)
     monkeypatch.setattr(
         "eval.study.steps.run_command",

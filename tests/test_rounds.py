@@ -549,7 +549,7 @@ def test_a_command_stopped_by_a_signal_counts_the_candidates_and_is_resumed(tmp_
     settings = BuildSettings(batch_size=4, shard_size=8)
     build([load_recipe(file)], out, settings=settings, show_progress=False)
     run = write_run(tmp_path / "run", names=LABELS)
-    words = ["grow", str(out), "--judge", str(run), "--candidates", "40", "--keep", "2"]
+    words = ["grow", str(out), "--judge", str(run), "--candidates", "16", "--keep", "2"]
     words += ["--processes", "1", "--allow-local-model", "--quiet"]
     start = [python(), "-m", "factory.command_line"]
     where: dict[str, Any] = {"cwd": ROOT, "text": True, "stderr": subprocess.PIPE}
@@ -561,13 +561,13 @@ def test_a_command_stopped_by_a_signal_counts_the_candidates_and_is_resumed(tmp_
     assert process.returncode == 143, errors
     last = errors.splitlines()[-1]
     found = re.fullmatch(
-        r"stopped by SIGTERM; (\d+) of 120 images of tiny-candidates-1 are finished and kept; "
+        r"stopped by SIGTERM; (\d+) of 48 images of tiny-candidates-1 are finished and kept; "
         r"continue with: (.*)",
         last,
     )
-    assert found and 8 <= int(found[1]) < 120, errors
+    assert found and 8 <= int(found[1]) < 48, errors
     assert shlex.split(found[2])[-len(words) :] == words
     assert errors.count("are finished and kept") == 1
     again = subprocess.run([*start, *words], stdout=subprocess.PIPE, check=False, **where)
     assert again.returncode == 0, again.stderr
-    assert "and 6 of 120 candidates" in again.stdout
+    assert "and 6 of 48 candidates" in again.stdout

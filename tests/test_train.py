@@ -325,7 +325,7 @@ def command(options: TrainOptions, *more: str) -> list[str]:
 def test_killed_and_resumed_ends_with_the_same_weights(
     options: TrainOptions, tmp_path: Path
 ) -> None:
-    overrides = {**options.overrides, "epochs": 15, "val_fraction": 0.0}
+    overrides = {**options.overrides, "epochs": 6, "val_fraction": 0.0}
     options = replace(options, overrides=overrides, model_args={"drop_path_rate": 0.2})
     arguments = command(options, "--val-fraction", "0", "--model-arg", "drop_path_rate=0.2")
     process = subprocess.Popen(
@@ -341,7 +341,7 @@ def test_killed_and_resumed_ends_with_the_same_weights(
     process.communicate()
     killed = load_checkpoint(options.out)
     assert killed is not None
-    assert 1 <= killed.epochs_done < 15
+    assert 1 <= killed.epochs_done < 6
     train(options)
     undisturbed = replace(options, out=tmp_path / "undisturbed")
     train(undisturbed)
