@@ -1,6 +1,7 @@
 """Weight gradients of small maps: those of torch but for rounding, and of nothing else."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -88,3 +89,14 @@ def test_frozen_weights_and_copies_of_a_model_stay_what_they_are() -> None:
     assert len(_gradients(model, torch.randn(2, 256, 2, 2))) == 2
     assert len(_gradients(copied, torch.randn(2, 256, 2, 2))) == 4
     assert copied[0].weight.data_ptr() != model[0].weight.data_ptr()
+
+
+def test_a_compiled_model_stays_one_graph() -> None:
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(**_WIDE, kernel_size=3, padding=1))
+    changed = copy.deepcopy(plain)
+    use_matrix_products(changed)
+    compiled: Any = torch.compile(changed, backend="aot_eager", fullgraph=True)
+    images = torch.randn(2, 256, 3, 3)
+    for one, other in zip(_gradients(compiled, images), _gradients(plain, images), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)

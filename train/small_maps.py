@@ -49,12 +49,13 @@ class _Convolution(nn.Conv2d):
         return found
 
     def _has_small_map(self, images: Tensor) -> bool:
-        sides = (
+        # A list: torch.compile cannot trace a generator here.
+        sides = [
             (size + 2 * padding - kernel) // stride + 1
             for size, kernel, stride, padding in zip(
                 images.shape[-2:], self.kernel_size, self.stride, self._paddings, strict=True
             )
-        )
+        ]
         return images.ndim == 4 and prod(sides) <= _MOST_POSITIONS
 
     @property
