@@ -12,6 +12,7 @@ from eval.labels import LabelMatch, match_real
 from eval.real import RealImages
 from eval.score import references_of
 from factory.common.errors import UserError
+from factory.common.row_options import row_options
 from factory.common.text import plural, some
 from factory.data.label_map import LabelMap
 
@@ -80,13 +81,13 @@ def _sample(
     rng: np.random.Generator,
     labels: LabelMap | None,
 ) -> Sample:
-    match = match_real(
-        synthetic.opened.label_names,
-        real,
-        model=synthetic.opened.reference,
-        labels=labels,
-        filtering="--real-filter",
-    )
+    with row_options("--real-"):
+        match = match_real(
+            synthetic.opened.label_names,
+            real,
+            model=synthetic.opened.reference,
+            labels=labels,
+        )
     references = references_of(match, real)
     known = sorted(set(references.tolist()))
     most = max(images // len(known), 1)

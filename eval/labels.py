@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from factory.common.errors import UserError
+from factory.common.row_options import row_option
 from factory.data.class_names import How, find_names
 from factory.data.folder_level import refuse_level_above
 from factory.data.label_map import (
@@ -58,7 +59,6 @@ def match_real(
     model: str,
     labels: LabelMap | None = None,
     remedy: str = WRITE_A_MAP,
-    filtering: str = "--filter",
 ) -> LabelMatch:
     """Match the classes of opened real images to a model's. No image is decoded.
 
@@ -77,7 +77,6 @@ def match_real(
             real=real.opened.reference,
             labels=labels,
             remedy=remedy,
-            filtering=filtering,
             column=real.opened.label_column,
         )
     except UnmatchedLabelsError as error:
@@ -94,7 +93,6 @@ def match_labels(
     real: str,
     labels: LabelMap | None = None,
     remedy: str = WRITE_A_MAP,
-    filtering: str = "--filter",
     column: str | None = None,
 ) -> LabelMatch:
     """Match each real class to a model output.
@@ -107,7 +105,6 @@ def match_labels(
         real: Name of the real dataset in messages.
         labels: Map applied to real labels first; labels not in it are matched as without a map.
         remedy: How to use a label map, for the message without one.
-        filtering: Name of the option or key that filters the real dataset, for the message.
         column: The real dataset's column of labels, for the message.
 
     Raises:
@@ -130,12 +127,13 @@ def match_labels(
         rest = [name for index, name in enumerate(model_names) if index not in used]
         matched = "every class of the model is matched"
         only = f"only the model has {listed(rest)}" if rest else matched
+        leave_out = f"exclude those images with {row_option('filter')}"
         raise UnmatchedLabelsError(
             f"{model} has no class for {listed(unknown)} of {real}; {only}",
             suggested_map(unknown, rest),
             given=labels,
             remedy=remedy,
-            otherwise=f"exclude those images with {filtering}{_expression(unknown, column)}",
+            otherwise=f"{leave_out}{_expression(unknown, column)}",
         )
     return _join(
         model_names,

@@ -146,6 +146,8 @@ def _preload(libraries: Sequence[str]) -> None:
         with suppress(ImportError):
             import_module(name)
     sys.path.remove(root)
+    # It reads the environment of a request, unless this server is the one for its variables.
+    assert "huggingface_hub" not in sys.modules or set(HUB_LIBRARIES) <= set(libraries)
     _name_steps_of_launches_quickly()
     gc.collect()
     gc.freeze()

@@ -189,7 +189,7 @@ def test_a_signal_ends_all_processes_of_a_build(
 
 @pytest.mark.slow
 def test_a_closed_terminal_ends_all_processes_of_a_build(recipe_file: Path, tmp_path: Path) -> None:
-    """The soak sends a SIGHUP and resumes; a SIGINT leaves the same above."""
+    """Unlike a SIGHUP alone, it also makes every message an error. The test above resumes."""
     ours, theirs = pty.openpty()
     out, streams = tmp_path / "out", dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
     process, ranks = start(
@@ -208,6 +208,7 @@ def test_a_closed_terminal_ends_all_processes_of_a_build(recipe_file: Path, tmp_
     assert not any(rank.is_running() for rank in ranks)
     assert not [path for path in out.rglob(".*") if path.is_file()]
     assert not (out / "README.md").exists(), "it was stopped too late to prove anything"
+    assert read_generation(out).images["tiny"] >= 16
 
 
 @pytest.mark.soak

@@ -544,7 +544,7 @@ def test_a_command_stopped_by_a_signal_counts_the_candidates_and_is_resumed(tmp_
     file, out = tmp_path / "tiny.yaml", tmp_path / "out"
     file.write_text(
         "classes: [cat, dog, ship]\nimages_per_class: 4\nprompt: a {class}\n"
-        f"sampling: {{num_inference_steps: 2}}\nmodel: {{id: {model}}}\noutput: {{size: 8}}\n"
+        f"sampling: {{num_inference_steps: 8}}\nmodel: {{id: {model}}}\noutput: {{size: 8}}\n"
     )
     settings = BuildSettings(batch_size=4, shard_size=8)
     build([load_recipe(file)], out, settings=settings, show_progress=False)

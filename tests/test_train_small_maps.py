@@ -22,6 +22,11 @@ def _gradients(model: nn.Module, images: torch.Tensor) -> list[torch.Tensor]:
     return [found, given.grad, *(one.grad for one in model.parameters() if one.grad is not None)]
 
 
+def _is_product(found: torch.Tensor) -> bool:
+    """Return whether the gradient of the weights is computed as a product."""
+    return type(found.grad_fn).__name__ == "_ConvolveBackward"
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -42,6 +47,8 @@ def test_gradients_are_those_of_torch(options: dict[str, object]) -> None:
     images = torch.randn(8, 256, 5, 7).to(memory_format=torch.channels_last)
     expected, found = _gradients(plain, images), _gradients(changed, images)
     assert torch.equal(found[0], expected[0])
+    assert _is_product(found[0])
+    assert not _is_product(expected[0])
     for one, other in zip(found, expected, strict=True):
         assert one.stride() == other.stride()
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
@@ -72,9 +79,11 @@ def test_other_types_and_larger_maps_are_computed_by_torch() -> None:
     use_matrix_products(changed)
     with torch.autocast("cpu", torch.bfloat16):
         small = torch.randn(2, 256, 3, 3)
+        assert not _is_product(changed(small))
         for one, other in zip(_gradients(changed, small), _gradients(layer, small), strict=True):
             assert torch.equal(one, other)
     large = torch.randn(2, 256, 8, 8)
+    assert not _is_product(changed(large))
     for one, other in zip(_gradients(changed, large), _gradients(layer, large), strict=True):
         assert torch.equal(one, other)
 

@@ -24,11 +24,11 @@ def use_matrix_products(model: nn.Module) -> None:
     """Compute weight gradients of small maps as matrix products; results differ by rounding."""
     for layer in model.modules():
         # Subclasses may compute in another way.
-        if type(layer) is nn.Conv2d and _is_usual(layer):
+        if type(layer) is nn.Conv2d and _can_be_changed(layer):
             layer.__class__ = _Convolution
 
 
-def _is_usual(layer: nn.Conv2d) -> bool:
+def _can_be_changed(layer: nn.Conv2d) -> bool:
     return (
         layer.groups == 1
         and layer.dilation == (1, 1)
@@ -88,7 +88,6 @@ class _Convolve(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(images, weight)
         ctx.stride, ctx.padding = stride, padding
-        ctx.bias_sizes = None if bias is None else bias.shape
         return functional.conv2d(images, weight, bias, stride, padding)
 
     @staticmethod
@@ -96,21 +95,22 @@ class _Convolve(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         images, weight = ctx.saved_tensors
         of_images, of_weight, of_bias, *_ = ctx.needs_input_grad
-        others = torch.ops.aten.convolution_backward(
-            gradient,
-            images,
-            weight,
-            ctx.bias_sizes,
-            ctx.stride,
-            ctx.padding,
-            (1, 1),
-            False,
-            (0, 0),
-            1,
-            (of_images, False, of_bias),
+        return (
+            _input_gradient(images, weight, gradient, ctx) if of_images else None,
+            _weight_gradient(images, weight, gradient, ctx) if of_weight else None,
+            gradient.sum((0, 2, 3)) if of_bias else None,
+            None,
+            None,
         )
-        product = _weight_gradient(images, weight, gradient, ctx) if of_weight else None
-        return others[0], product, others[2], None, None
+
+
+def _input_gradient(images: Tensor, weight: Tensor, gradient: Tensor, ctx: Any) -> Tensor:
+    # If asked for the gradient of a bias, oneDNN also computes that of the weights.
+    mask = (True, False, False)
+    found: Tensor = torch.ops.aten.convolution_backward(
+        gradient, images, weight, None, ctx.stride, ctx.padding, (1, 1), False, (0, 0), 1, mask
+    )[0]
+    return found
 
 
 def _weight_gradient(images: Tensor, weight: Tensor, gradient: Tensor, ctx: Any) -> Tensor:

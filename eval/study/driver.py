@@ -43,17 +43,16 @@ def check_labels(plan: Plan) -> None:
                     image_column=source.image_column,
                     label_column=source.label_column,
                 )
-            labels = LabelMap(source.labels, where) if source.labels else None
-            match = match_real(
-                classes,
-                real,
-                model=f"sets.{name}",
-                labels=labels,
-                remedy=f"map them in {where} of the study"
-                if key == "real"
-                else "give these images the recipes' class names",
-                filtering=f"sets.{name}.{key}.filter",
-            )
+                labels = LabelMap(source.labels, where) if source.labels else None
+                match = match_real(
+                    classes,
+                    real,
+                    model=f"sets.{name}",
+                    labels=labels,
+                    remedy=f"map them in {where} of the study"
+                    if key == "real"
+                    else "give these images the recipes' class names",
+                )
             present = {match.real_indices[label] for label in real.labels.tolist()}
             missing = [label for at, label in enumerate(match.names) if at not in present]
             if one.known_classes_only and source is not one.reference and missing:

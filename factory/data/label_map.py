@@ -79,7 +79,7 @@ class UnmatchedLabelsError(UserError):
         *,
         given: LabelMap | None = None,
         remedy: str = WRITE_A_MAP,
-        otherwise: str = "exclude those images with --filter",
+        otherwise: str,
     ) -> None:
         """Put the message together."""
         remedy = f"add them to {given.source}" if given else remedy

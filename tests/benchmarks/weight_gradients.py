@@ -20,12 +20,15 @@ from torch import Tensor, nn
 from factory.common.allocator import keep_freed_memory
 from train.small_maps import _Convolution, _Convolve, use_matrix_products
 
-# Channels of input and output, kernel, stride, side of the input.
+# Channels of input and output, kernel, stride, side of the input, whether there is a bias.
 _SHAPES = (
-    *((96, 96, 3, 1, 1), (64, 64, 3, 1, 8), (128, 128, 3, 1, 4), (128, 256, 3, 2, 4)),
-    *((256, 256, 3, 1, 2), (256, 512, 3, 2, 2), (512, 512, 3, 1, 1), (512, 2048, 1, 1, 1)),
-    *((1024, 2048, 1, 2, 2), (512, 512, 3, 1, 4), (256, 256, 3, 1, 14), (256, 512, 3, 2, 14)),
-    *((512, 512, 3, 1, 7), (512, 2048, 1, 1, 7), (96, 576, 1, 1, 7), (576, 96, 1, 1, 7)),
+    *((96, 96, 3, 1, 1, False), (64, 64, 3, 1, 8, False), (128, 128, 3, 1, 4, False)),
+    *((128, 256, 3, 2, 4, False), (256, 256, 3, 1, 2, False), (256, 512, 3, 2, 2, False)),
+    *((512, 512, 3, 1, 1, False), (512, 2048, 1, 1, 1, False), (1024, 2048, 1, 2, 2, False)),
+    *((512, 512, 3, 1, 4, False), (256, 512, 3, 2, 14, False), (512, 512, 3, 1, 7, False)),
+    *((512, 512, 3, 1, 7, True), (512, 2048, 1, 1, 7, False), (96, 576, 1, 1, 7, False)),
+    *((576, 96, 1, 1, 7, False), (576, 1024, 1, 1, 1, True), (256, 256, 3, 1, 8, False)),
+    *((512, 512, 3, 1, 8, False), (256, 256, 3, 1, 14, False)),
 )
 
 
@@ -40,15 +43,16 @@ def _lowest_ms(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, 
 
 
 def _ways(layer: nn.Conv2d, images: Tensor) -> dict[str, Callable[[], object]]:
-    """Return both ways to compute the gradient of the weights alone."""
-    parameters = (layer.weight, None, layer.stride, layer.padding)
+    """Return both ways to compute the gradients of the weights, and of the bias if there is one."""
+    parameters = (layer.weight, layer.bias, layer.stride, layer.padding)
+    wanted = [*layer.parameters()]
     outputs = {
         "oneDNN": nn.functional.conv2d(images, *parameters),
         "product": _Convolve.apply(images, *parameters),
     }
     gradient = torch.randn_like(outputs["oneDNN"])
     return {
-        name: lambda out=out: torch.autograd.grad(out, layer.weight, gradient, retain_graph=True)
+        name: lambda out=out: torch.autograd.grad(out, wanted, gradient, retain_graph=True)
         for name, out in outputs.items()
     }
 
@@ -65,8 +69,8 @@ def main() -> None:
     write = sys.stdout.write
     write("| channels | kernel | stride | map | oneDNN (ms) | product (ms) | ratio | used |\n")
     write("|---|---|---|---|---:|---:|---:|---|\n")
-    for inputs, outputs, kernel, stride, side in _SHAPES:
-        layer = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+    for inputs, outputs, kernel, stride, side, bias in _SHAPES:
+        layer = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=bias)
         layer.to(memory_format=torch.channels_last)
         images = torch.randn(args.batch, inputs, side, side).to(memory_format=torch.channels_last)
         use_matrix_products(layer)
@@ -74,7 +78,8 @@ def main() -> None:
         found = _lowest_ms(_ways(layer, images), args.rounds)
         after = layer(images[:1]).shape[-1]
         write(
-            f"| {inputs} to {outputs} | {kernel} | {stride} | {side} to {after} "
+            f"| {inputs} to {outputs}{', bias' if bias else ''} | {kernel} | {stride} "
+            f"| {side} to {after} "
             f"| {found['oneDNN']:.2f} | {found['product']:.2f} "
             f"| {found['oneDNN'] / found['product']:.2f} | {'yes' if used else 'no'} |\n"
         )

@@ -78,7 +78,7 @@ def open_rows(config: SourceConfig) -> tuple[Any, Path | None]:
         return rows, folder
     try:
         # The option adds to the key of the settings.
-        with row_options("row_filter or --"):
+        with row_options("row_filter and --"):
             return filter_rows(rows, config.row_filter), folder
     except UserError as error:
         named = f"{config.source} with {config.where}" if config.where else config.source
