@@ -140,11 +140,15 @@ class _Measured:
         ]
 
     def compiled(self) -> list[Figure]:
-        """Measure `build --compile` on copies of the network, and how long compiling takes."""
+        """Measure `build --compile` on copies of the network, and how long compiling takes.
+
+        Also one product for queries, keys and values, which no setting offers.
+        """
         from torch._inductor.utils import fresh_cache
 
         count = Passes.of(self.pipeline, self._render).count
         copies = {part: self._compiled(part) for part in _COMPILED}
+        fused = self._with(lambda pipeline: pipeline.unet.fuse_qkv_projections())
         first = {}
         with ExitStack() as caches:
             for part, one in copies.items():
@@ -154,14 +158,16 @@ class _Measured:
             done = in_turn(
                 {
                     name: lambda one=one: one._rate(one._render)
-                    for name, one in {"plain": self, **copies}.items()
+                    for name, one in {"plain": self, "fused": fused, **copies}.items()
                 },
                 repeats=self.model.repeats,
             )
             builds = {part: one._build(count, part) for part, one in copies.items()}
-        figures = []
+        model = f"{self.model.name}, {self.model.pixels} px"
+        what = f"{model}: a batch, one product for queries, keys, values"
+        figures = [compared(what, "images/s", done["fused"], "three products", done["plain"])]
         for part, (built, gap) in builds.items():
-            name = f"{self.model.name}, {self.model.pixels} px, --compile {part}"
+            name = f"{model}, --compile {part}"
             figures += [
                 compared(f"{name}: build", "images/s", [built]),
                 compared(f"{name}: a batch", "images/s", done[part], "not compiled", done["plain"]),
@@ -175,12 +181,17 @@ class _Measured:
     def _compiled(self, part: str) -> _Measured:
         """Return this model with a compiled copy of its network."""
         from factory.renderer.compiling import compile_network
+
+        return self._with(lambda pipeline: compile_network(pipeline, part))
+
+    def _with(self, change: Callable[[Any], object]) -> _Measured:
+        """Return this model with a changed copy of its network."""
         from factory.renderer.diffusers_renderer import DiffusersRenderer
 
         made = copy.copy(self)
         made.pipeline = copy.copy(self.pipeline)
         made.pipeline.unet = copy.deepcopy(self.pipeline.unet)
-        compile_network(made.pipeline, part)
+        change(made.pipeline)
         made.renderer = DiffusersRenderer(made.pipeline, self.recipe)
         return made
 
