@@ -31,7 +31,7 @@ def _is_product(found: torch.Tensor) -> bool:
     "options",
     [
         {"kernel_size": 3, "padding": 1},
-        {"kernel_size": 1, "bias": False},
+        {"kernel_size": 1, "stride": 3, "bias": False},
         {"kernel_size": 3, "stride": 2, "padding": 1, "bias": False},
         {"kernel_size": (3, 1), "stride": (2, 1), "padding": (2, 0)},
     ],
@@ -84,6 +84,9 @@ def test_other_types_and_larger_maps_are_computed_by_torch() -> None:
             assert torch.equal(one, other)
     large = torch.randn(2, 256, 8, 8)
     assert not _is_product(changed(large))
+    one = nn.Conv2d(**_WIDE, kernel_size=1)
+    use_matrix_products(one)
+    assert _is_product(one(large[..., :3, :3])) and not _is_product(one(large[..., :4, :4]))
     for one, other in zip(_gradients(changed, large), _gradients(layer, large), strict=True):
         assert torch.equal(one, other)
 

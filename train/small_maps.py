@@ -1,7 +1,7 @@
 """Faster weight gradients of convolutions with few output positions, on a CPU in float32.
 
-oneDNN takes up to 35 times as long for them as for a matrix product with as many operations
-(PyTorch 2.14, an AMD EPYC with AVX2): three quarters of a training step of `resnet18` at 32 px.
+oneDNN takes up to 19 times as long for them as a matrix product with as many operations (PyTorch
+2.14, an AMD EPYC with AVX2), and half of a training step of `resnet18` at 32 px.
 `python -m tests.benchmarks.weight_gradients` measures both ways for the shapes of common models.
 """
 
@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 # Positions of an output map, and weights at one position of the kernel. With more positions or
-# fewer weights, oneDNN is about as fast or takes a small part of a step.
+# fewer weights, oneDNN is about as fast or takes a small part of a step. It is better at kernels of
+# one position.
 _MOST_POSITIONS = 49
+_MOST_POSITIONS_OF_ONE = 9
 _FEWEST_WEIGHTS = 2**15
 
 
@@ -56,7 +58,8 @@ class _Convolution(nn.Conv2d):
                 images.shape[-2:], self.kernel_size, self.stride, self._paddings, strict=True
             )
         ]
-        return images.ndim == 4 and prod(sides) <= _MOST_POSITIONS
+        most = _MOST_POSITIONS if prod(self.kernel_size) > 1 else _MOST_POSITIONS_OF_ONE
+        return images.ndim == 4 and prod(sides) <= most
 
     @property
     def _paddings(self) -> tuple[int, int]:
