@@ -2,12 +2,13 @@
 
 import atexit
 import errno
+import gc
 import os
 import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from localhub import LocalHub
 
     from factory.recipe.resolved import ResolvedRecipe
+
+# A test that imports so many has imported a library.
+_MANY_MODULES = 50
 
 # Shells start background jobs, and nohup starts all, with signals ignored that tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -32,6 +36,28 @@ os.environ["HF_HOME"] = f"{os.environ[quick_python.VARIABLE]}/hf-home"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+# The objects of large libraries stay. Looking through them for garbage again and again costs a part
+# of every test; the same is done for commands, see factory/common/imports.py.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage again when the test modules are imported."""
+    gc.freeze()
+    gc.enable()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, Any, Any]:
+    """Leave out what a test has imported, too."""
+    before = len(sys.modules)
+    try:
+        return (yield)
+    finally:
+        if len(sys.modules) > before + _MANY_MODULES:
+            gc.freeze()
 
 
 @pytest.fixture(params=["xet", "lfs"])

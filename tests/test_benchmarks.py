@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from benchmarks import network_variants, page
+from benchmarks import network_variants, page, weight_gradients
 from benchmarks.__main__ import JSON_NAME, PAGE_NAME, main, measured
 from benchmarks.gaps import Steps
 from benchmarks.goals import Goal
@@ -68,6 +68,17 @@ def test_other_ways_to_compute_the_network_run(capsys: pytest.CaptureFixture[str
     other = {name.strip(): float(share.strip(" %")) for name, _, share, _ in lines}
     assert other["unchanged"] == other["projections of the text once per image"] == 0
     assert other["all layers in contiguous order"] > 0, "it rounds in another way"
+
+
+@pytest.mark.soak
+def test_both_ways_to_compute_weight_gradients_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The allocator of this process would be changed.
+    monkeypatch.setattr(weight_gradients, "keep_freed_memory", lambda: None)
+    weight_gradients.main(["--rounds", "1", "--batch", "2"])
+    used = [line.split("|")[-2].strip() for line in capsys.readouterr().out.splitlines()[2:]]
+    assert set(used) == {"yes", "no"}
 
 
 @pytest.mark.slow
