@@ -1,6 +1,6 @@
 """Faster weight gradients of convolutions with few output positions, on a CPU in float32.
 
-oneDNN takes up to 19 times as long for them as a matrix product with as many operations (PyTorch
+oneDNN takes up to 11 times as long for them as a matrix product with as many operations (PyTorch
 2.14, an AMD EPYC with AVX2), and half of a training step of `resnet18` at 32 px.
 `python -m tests.benchmarks.weight_gradients` measures both ways for the shapes of common models.
 """
