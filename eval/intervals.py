@@ -21,8 +21,8 @@ def share_interval(count: int, total: int) -> Interval:
     """Return the Wilson score interval of a share.
 
     In closed form (E. B. Wilson, Journal of the American Statistical Association 22: 209-212,
-    1927): `scipy.stats.binomtest` takes about a millisecond for a p-value that nobody asked for,
-    and seconds to be imported.
+    1927): `scipy.stats.binomtest` also computes a p-value, in about a millisecond, and takes
+    seconds to be imported.
     """
     z_squared = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) ** 2
     centre = count + z_squared / 2
