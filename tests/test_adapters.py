@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from test_render import SPECS
 
 from factory.builder.build import build
 from factory.cli.main import main
+from factory.common.devices import torch_threads
 from factory.common.errors import UserError
 from factory.inspection.replay import replay
 from factory.models.adapter_files import file_revision
@@ -161,6 +163,16 @@ def test_all_parts_of_an_adapter_are_merged(saved: Callable[[str], Path], tmp_pa
     torch.testing.assert_close(images(), expected, atol=1e-4, rtol=0)
 
 
+def test_merged_weights_do_not_depend_on_threads(folder: Path) -> None:
+    """Merged in two threads, convolutions have other last digits, also these small ones."""
+    recipe, merged = adapted(folder, "[{id: warm}]"), []
+    for threads in (1, 2):
+        with torch_threads(threads):
+            merged.append(Pipelines(device="cpu").get(recipe, MERGED).unet.state_dict())
+    one, two = merged
+    assert [name for name in one if not torch.equal(one[name], two[name])] == []
+
+
 def _adapter_layers(pipeline: Any) -> list[str]:
     models = [one for one in pipeline.components.values() if isinstance(one, torch.nn.Module)]
     return [name for model in models for name, _ in model.named_modules() if "lora" in name]
@@ -175,7 +187,12 @@ def test_adapters_that_cannot_be_merged_are_refused(folder: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Already found a `peft_config` attribute:UserWarning")
-def test_merging_is_recorded_and_replayed(folder: Path, tmp_path: Path) -> None:
+def test_merging_is_recorded_replayed_and_measured(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     recipe = adapted(folder, "[{id: warm}]")
     merged = replace(SETTINGS, fuse_adapters=True)
     build(recipe, tmp_path / "merged", settings=merged, show_progress=False)
@@ -185,6 +202,14 @@ def test_merging_is_recorded_and_replayed(folder: Path, tmp_path: Path) -> None:
     assert "fuse_adapters" in (tmp_path / "merged/README.md").read_text()
     where: dict[str, Any] = {"config": "r", "index": 0, "allow_local_model": True}
     assert replay(tmp_path / "merged", **where).regenerated.same_bytes
+    import measure_few_steps
+
+    monkeypatch.setattr(measure_few_steps, "_BATCH", recipe.num_images)
+    monkeypatch.setattr(sys, "argv", ["x", str(tmp_path / "merged"), "--rounds", "2"])
+    with torch_threads(1):
+        measure_few_steps.main()
+    row = rf"\| {tmp_path}/merged \| [\d.]+ \[[\d.]+, [\d.]+\] \|"
+    assert re.fullmatch(row, capsys.readouterr().out.splitlines()[2])
     other = replace(SETTINGS, fuse_adapters=False)
     with pytest.raises(UserError, match=r"fuse_adapters False \(recorded: True\); remove"):
         build(recipe, tmp_path / "merged", settings=other, show_progress=False)
