@@ -33,7 +33,7 @@ _NUMBERS_PER_PIXEL = 700
 # 4.2 and 3.9 shards to the peak. A twin's shard is in memory as pixels (3 bytes each) before.
 _COPIES_OF_WRITTEN_SHARD = 3
 # Bytes of an encoded pixel. Means of 320 satellite images and of 1,440 photos of 64 x 64 pixels:
-# 1.6 and 1.95 as PNG, 1.2 and 1.3 as WebP, 0.6 and 0.8 as JPEG; larger ones need fewer.
+# 1.6 and 1.95 as PNG, 1.2 and 1.3 as WebP, 0.6 and 0.8 as JPEG.
 _PIXEL_BYTES = {"png": 2.0, "webp": 1.4, "jpeg": 0.8}
 # A model whose files are not here yet: between Stable Diffusion 1 and XL.
 _MODEL_BYTES = 8 * _GIB
