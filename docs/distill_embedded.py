@@ -61,7 +61,7 @@ def main() -> None:
         f"images_per_class={args.images_per_class}",
     ]
     recipe = load_recipe(args.recipe, overrides=changes)
-    pipeline = Pipelines(device="cpu", dtype=torch.float32).get(recipe)
+    pipeline = Pipelines(device="cpu").get(recipe)
     data = _latents(pipeline, plan(recipe), args)
     _train(pipeline, data, args)
 

@@ -81,7 +81,7 @@ def _sample(
     rng: np.random.Generator,
     labels: LabelMap | None,
 ) -> Sample:
-    with row_options("--real-"):
+    with row_options("--real-{}"):
         match = match_real(
             synthetic.opened.label_names,
             real,

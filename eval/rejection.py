@@ -261,7 +261,7 @@ def _held_out(
 def _open_training_data(training: _Training, data: str) -> OpenedDataset:
     wanted = training.data
     # They were given to the training, not to this command.
-    with row_options("the training's --"):
+    with row_options("train --{}"):
         opened = open_dataset(
             data,
             config_name=wanted.config_name,

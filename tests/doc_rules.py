@@ -90,7 +90,7 @@ NOT_RUN = {
         "python docs/measure_intervals.py": "measures for minutes",
         "for seed in": "trains 30 models",
         "python docs/distill_embedded.py": "test_distill_embedded.py, in small",
-        "python docs/measure_few_steps.py": "needs its datasets, and measures for minutes",
+        "python docs/measure_few_steps.py": "needs its datasets; test_adapters.py has a tiny one",
         "data-factory build cifar10/random-guidance": "measures for minutes",
         "pip install": "test_inference.py, where the packages are installed",
         "data-factory build RECIPE OUT --model flux --offload": "test_inference.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +21,11 @@ from test_render import SPECS
 
 from factory.builder.build import build
 from factory.cli.main import main
+from factory.common.devices import torch_threads
 from factory.common.errors import UserError
 from factory.inspection.replay import replay
 from factory.models.adapter_files import file_revision
+from factory.models.inference import PLAIN, InferenceSettings
 from factory.recipe.library import load_recipe
 from factory.recipe.lint import lint
 from factory.recipe.resolved import ResolvedRecipe
@@ -31,6 +34,8 @@ from factory.renderer.adapters import load_adapters, merge_adapters
 from factory.renderer.diffusers_renderer import DiffusersRenderer
 from factory.renderer.pipelines import Pipelines
 from factory.shards.manifest import read_manifest
+
+MERGED = replace(PLAIN, fuse_adapters=True)
 
 
 def _save_adapter(
@@ -76,8 +81,8 @@ def adapted(folder: Path, adapters: str) -> ResolvedRecipe:
     return load_recipe(folder / "r.yaml")
 
 
-def generate(recipe: ResolvedRecipe, **options: Any) -> torch.Tensor:
-    pipeline = Pipelines(device="cpu", dtype=torch.float32, **options).get(recipe)
+def generate(recipe: ResolvedRecipe, inference: InferenceSettings = PLAIN) -> torch.Tensor:
+    pipeline = Pipelines(device="cpu").get(recipe, inference)
     return DiffusersRenderer(pipeline, recipe)._generate(SPECS[:2])
 
 
@@ -110,15 +115,17 @@ def test_merged_adapters_give_the_same_images(
     folder: Path, adapters: str, options: dict[str, Any]
 ) -> None:
     recipe, plain = adapted(folder, adapters), adapted(folder, "[]")
-    pipelines = Pipelines(device="cpu", dtype=torch.float32, fuse_adapters=True, **options)
-    pipeline = pipelines.get(recipe)
+    pipelines = Pipelines(device="cpu", **options)
+    pipeline = pipelines.get(recipe, MERGED)
     assert not _adapter_layers(pipeline)
     found = DiffusersRenderer(pipeline, recipe)._generate(SPECS[:2])
     expected, without = generate(recipe), generate(plain)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
     assert (found - without).abs().max() > 1e-3
     # The weights that were changed are not those of other recipes.
-    assert torch.equal(DiffusersRenderer(pipelines.get(plain), plain)._generate(SPECS[:2]), without)
+    assert torch.equal(
+        DiffusersRenderer(pipelines.get(plain, MERGED), plain)._generate(SPECS[:2]), without
+    )
 
 
 def test_all_parts_of_an_adapter_are_merged(saved: Callable[[str], Path], tmp_path: Path) -> None:
@@ -131,7 +138,7 @@ def test_all_parts_of_an_adapter_are_merged(saved: Callable[[str], Path], tmp_pa
     from safetensors.torch import load_file, save_file
 
     plain = recipe_for(saved("flux"))
-    pipeline = Pipelines(device="cpu", dtype=torch.float32).get(plain)
+    pipeline = Pipelines(device="cpu").get(plain)
 
     def images() -> torch.Tensor:
         # A renderer keeps embeddings of prompts.
@@ -156,6 +163,16 @@ def test_all_parts_of_an_adapter_are_merged(saved: Callable[[str], Path], tmp_pa
     torch.testing.assert_close(images(), expected, atol=1e-4, rtol=0)
 
 
+def test_merged_weights_do_not_depend_on_threads(folder: Path) -> None:
+    """Merged in two threads, convolutions have other last digits, also these small ones."""
+    recipe, merged = adapted(folder, "[{id: warm}]"), []
+    for threads in (1, 2):
+        with torch_threads(threads):
+            merged.append(Pipelines(device="cpu").get(recipe, MERGED).unet.state_dict())
+    one, two = merged
+    assert [name for name in one if not torch.equal(one[name], two[name])] == []
+
+
 def _adapter_layers(pipeline: Any) -> list[str]:
     models = [one for one in pipeline.components.values() if isinstance(one, torch.nn.Module)]
     return [name for model in models for name, _ in model.named_modules() if "lora" in name]
@@ -164,13 +181,18 @@ def _adapter_layers(pipeline: Any) -> list[str]:
 def test_adapters_that_cannot_be_merged_are_refused(folder: Path) -> None:
     recipe = adapted(folder, "[{id: dora}, {id: warm}]")
     with pytest.raises(UserError, match=r"cannot be merged \(of several, one is a DoRA .*; remove"):
-        generate(recipe, fuse_adapters=True)
+        generate(recipe, MERGED)
     with pytest.raises(UserError, match=r"cannot be merged \(SimpleNamespace has no fuse_lora\)"):
         merge_adapters(SimpleNamespace(), 1)
 
 
 @pytest.mark.filterwarnings("ignore:Already found a `peft_config` attribute:UserWarning")
-def test_merging_is_recorded_and_replayed(folder: Path, tmp_path: Path) -> None:
+def test_merging_is_recorded_replayed_and_measured(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     recipe = adapted(folder, "[{id: warm}]")
     merged = replace(SETTINGS, fuse_adapters=True)
     build(recipe, tmp_path / "merged", settings=merged, show_progress=False)
@@ -180,6 +202,14 @@ def test_merging_is_recorded_and_replayed(folder: Path, tmp_path: Path) -> None:
     assert "fuse_adapters" in (tmp_path / "merged/README.md").read_text()
     where: dict[str, Any] = {"config": "r", "index": 0, "allow_local_model": True}
     assert replay(tmp_path / "merged", **where).regenerated.same_bytes
+    import measure_few_steps
+
+    monkeypatch.setattr(measure_few_steps, "_BATCH", recipe.num_images)
+    monkeypatch.setattr(sys, "argv", ["x", str(tmp_path / "merged"), "--rounds", "2"])
+    with torch_threads(1):
+        measure_few_steps.main()
+    row = rf"\| {tmp_path}/merged \| [\d.]+ \[[\d.]+, [\d.]+\] \|"
+    assert re.fullmatch(row, capsys.readouterr().out.splitlines()[2])
     other = replace(SETTINGS, fuse_adapters=False)
     with pytest.raises(UserError, match=r"fuse_adapters False \(recorded: True\); remove"):
         build(recipe, tmp_path / "merged", settings=other, show_progress=False)
@@ -214,7 +244,7 @@ def test_recipes_of_few_step_models_fit_and_run(text: str, folder: Path) -> None
     assert len(tiny.model.adapters) == len(recipe.model.adapters)
     steps = int(recipe.sampling.num_inference_steps.bounds()[0])
     scale = recipe.sampling.guidance_scale.bounds()[1]
-    pipeline = Pipelines(device="cpu", dtype=torch.float32).get(tiny)
+    pipeline = Pipelines(device="cpu").get(tiny)
     row = SPECS[0]._replace(num_inference_steps=steps, guidance_scale=scale)
     (image,) = DiffusersRenderer(pipeline, tiny).render([row], batch_size=1)
     assert image is not None

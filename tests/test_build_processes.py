@@ -352,28 +352,33 @@ def test_the_batch_counts_in_the_memory_of_a_process(
 
 
 @pytest.mark.parametrize(
-    ("output", "images_per_class", "each"),
+    ("output", "images_per_class", "each", "waiting"),
     [
         # Four times 512 images of a MiPixel, 2 bytes per pixel.
-        ({"size": 1024}, 2000, 2 + 4),
-        ({"size": [512, 1024]}, 2000, 2 + 2),
-        ({"size": 1024, "format": "jpeg"}, 2000, 2 + 1.4),
+        ({"size": 1024}, 2000, 2 + 4, 1.5),
+        ({"size": [512, 1024]}, 2000, 2 + 2, 0.75),
+        ({"size": 1024, "format": "jpeg"}, 2000, 2 + 1.6, 1.5),
         # Three times 300 images: the only shard is not generated while another one is written.
-        ({"size": 1024}, 100, 2 + 1.76),
+        ({"size": 1024}, 100, 2 + 1.76, 0.88),
     ],
 )
 def test_the_encoded_images_count_in_the_memory_of_a_process(
     output: dict[str, Any],
     images_per_class: int,
     each: float,
+    waiting: float,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     machine(monkeypatch, of=99, gib=3)
     made = recipe(tmp_path, "base", images_per_class=images_per_class, output=output)
+    small = recipe(tmp_path, "base", images_per_class=images_per_class)
+    keys: dict[str, Any] = {"images_per_class": images_per_class, "output": output}
+    twin = recipe(tmp_path, "twin", same_images_as="base", **keys)
     wanted = BuildSettings(batch_size=4, shard_size=512, dtype="float32")
-    found = choose_processes([made], str(tmp_path / "out"), settings=wanted)
-    assert found == Choice(1, f"3 GiB of free memory, {each:.1f} each")
+    for recipes, size in (([made], each), ([small, twin], each + waiting)):
+        found = choose_processes(recipes, str(tmp_path / "out"), settings=wanted)
+        assert found == Choice(1, f"3 GiB of free memory, {size:.1f} each")
 
 
 def test_only_missing_shards_and_their_time_count(

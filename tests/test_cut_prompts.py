@@ -130,17 +130,11 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 def test_limits_are_those_of_each_text_encoder(saved: Callable[[str], Path], family: str) -> None:
     folder = saved(family)
     at_hand = encoders_at_hand(Model(id=str(folder)))
-    loaded = encoders_of_pipeline(Pipelines(device="cpu", dtype=_float32()).get(recipe_for(folder)))
+    loaded = encoders_of_pipeline(Pipelines(device="cpu").get(recipe_for(folder)))
     assert {one.name: one.limit for one in at_hand} == LIMITS[family]
     assert {one.name: one.limit for one in loaded} == LIMITS[family]
     for one, other in zip(at_hand, loaded, strict=True):
         assert one.count(LONG) == other.count(LONG) > 32
-
-
-def _float32() -> Any:
-    import torch
-
-    return torch.float32
 
 
 # The tiny tokenizers make a token of every letter: 40 words are over 120, 150 over 512.

@@ -57,7 +57,7 @@ def test_a_run_resumes_and_its_adapter_changes_images(
     for adapters in ("[]", f"[{{id: {files[0]}}}]"):
         changes = [f"model.adapters={adapters}", "model.scheduler=LCMScheduler"]
         recipe = load_recipe("quickstart/base-class", model="embedded", overrides=changes)
-        unets.append(Pipelines(device="cpu", dtype=torch.float32).get(recipe).unet)
+        unets.append(Pipelines(device="cpu").get(recipe).unet)
     noisy, level, text = torch.ones(1, 16, 8, 8), torch.tensor([999]), torch.ones(1, 20, 192)
     with torch.no_grad():
         plain, adapted = (unet(noisy, level, text).sample for unet in unets)

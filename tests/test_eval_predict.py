@@ -508,7 +508,7 @@ def test_a_threshold_needs_the_runs_own_data(
             main(["predict", str(moved), photo, *auto])
     config["data"] |= {"reference": str(data), "row_filter": "colour > 1"}
     (moved / "config.yaml").write_text(yaml.safe_dump(config))
-    with pytest.raises(UserError, match=r"^the training's --filter 'colour > 1': no column"):
+    with pytest.raises(UserError, match=r"^train --filter 'colour > 1': no column"):
         main(["predict", str(moved), photo, *auto])
     with pytest.raises(UserError, match=r"contains no config.yaml written by `train`"):
         main(["predict", str(run), photo, *auto, "--data", str(data)])

@@ -258,7 +258,7 @@ def test_too_little_memory_names_the_batch_size_that_fits(tmp_path: Path) -> Non
 def test_a_model_that_does_not_fit_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def too_large(self: Pipelines, recipe: Any) -> Any:
+    def too_large(*args: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
 
     monkeypatch.setattr(Pipelines, "get", too_large)

@@ -17,6 +17,7 @@ from test_render import SPECS
 from factory.builder.build import build
 from factory.cli.main import main
 from factory.common.errors import UserError
+from factory.models.inference import InferenceSettings
 from factory.models.presets import find_preset
 from factory.planner.plan import ImageSpec
 from factory.recipe.library import load_recipe
@@ -52,7 +53,7 @@ def recipe_for(folder: Path, **keys: Any) -> ResolvedRecipe:
     return ResolvedRecipe.model_validate(text | keys)
 
 
-PIPELINES = Pipelines(device="cpu", dtype=torch.float32)
+PIPELINES = Pipelines(device="cpu")
 
 
 def load(recipe: ResolvedRecipe) -> Any:
@@ -146,7 +147,7 @@ def test_a_turbo_generates_in_one_step_without_guidance(saved: Callable[[str], P
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_generates_in_bfloat16(family: str, saved: Callable[[str], Path]) -> None:
     recipe = recipe_for(saved(family), sampling={"guidance_scale": 0})
-    pipeline = Pipelines(device="cpu", dtype=torch.bfloat16).get(recipe)
+    pipeline = Pipelines(device="cpu").get(recipe, InferenceSettings("bfloat16"))
     rows = [row._replace(num_inference_steps=2, negative_prompt="") for row in SPECS[:2]]
     assert torch.isfinite(DiffusersRenderer(pipeline, recipe)._generate(rows)).all()
 

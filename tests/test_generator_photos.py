@@ -99,7 +99,7 @@ def test_invalid_sources_are_refused(photos: Path, tmp_path: Path) -> None:
         )
     with pytest.raises(UserError, match=r"no rows with \{'view': 'sea'\}"):
         open_source(photo_source(photos, where={"view": "sea"}), image_size=32)
-    with pytest.raises(UserError, match="row_filter and --filter 'colour == 1': no column colour"):
+    with pytest.raises(UserError, match="row_filter or --filter 'colour == 1': no column colour"):
         open_source(photo_source(photos, row_filter="colour == 1"), image_size=32)
     with pytest.raises(UserError, match="no filter glow; there are drawing, sketch"):
         open_source(photo_source(photos, filters={"glow": 1}, filtered=1), image_size=32)

@@ -127,7 +127,7 @@ def test_a_corrected_filter_is_accepted(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=refusal):
             main([*command, *asked, "--filter", "view == 'ground'"])
     command += ["--data", str(photos), "--name-column", "name", "--filter"]
-    message = r"photos: row_filter and --filter .*: no column veiw; did you mean view"
+    message = r"photos: row_filter or --filter .*: no column veiw; did you mean view"
     with pytest.raises(UserError, match=message):
         main([*command, "veiw == 'ground'"])
     main([*command, "view == 'ground'"])

@@ -29,7 +29,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _pipeline(model: Path, scheduler: str | None) -> tuple[Any, Any]:
     config = {"skip_prk_steps": True} if scheduler == "PNDMScheduler" else {}
     recipe = recipe_for(model, scheduler, **config)
-    return Pipelines(device="cpu", dtype=torch.float32).get(recipe), recipe
+    return Pipelines(device="cpu").get(recipe), recipe
 
 
 @pytest.mark.parametrize("scheduler", _BY_TIMESTEP)

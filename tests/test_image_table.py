@@ -12,6 +12,7 @@ from PIL import Image
 from test_open_data import png
 
 from factory.common.errors import UserError
+from factory.common.row_options import row_options
 from factory.data import image_table
 from factory.data.open import OpenedDataset, open_dataset, open_images
 from factory.data.pixels import decode_images
@@ -88,8 +89,16 @@ def test_columns_can_be_named_and_numbers_filtered(tmp_path: Path) -> None:
         "label,photo,kind,size,note\n1,cat/a.JPG,007,3,\n1,cat/b.webp,010,,x\n2,dog/c.gif,007,2.5,"
     )
     file = table(photos(tmp_path), text, "mine.csv")
-    with pytest.raises(UserError, match=r"mine.csv: no column of image paths among label, photo, "):
-        open_dataset(file)
+    # Keys of files have underscores, whatever precedes them.
+    for form, written in (
+        ("--{}", "--image-column"),
+        ("train --{}", "train --image-column"),
+        ("--{} (not here)", r"--image-column \(not here\)"),
+        ("sets.a--b.real.{}", "sets.a--b.real.image_column"),
+    ):
+        said = rf"mine.csv: no column of image paths among label, photo, .* with {written}$"
+        with row_options(form), pytest.raises(UserError, match=said):
+            open_dataset(file)
     named = open_dataset(file, image_column="photo", row_filter="size > 2")
     assert (named.label_names, named.split) == (["1", "2"], "train")
     assert named.shown == f"{file} where size > 2"

@@ -29,7 +29,13 @@ from factory.common.image_bytes import load_image
 from factory.inspection.preview import preview
 from factory.inspection.regenerate import Regenerator
 from factory.inspection.replay import replay
-from factory.models.inference import QUANTIZE_WITH, Cache, GuidanceInterval, InferenceSettings
+from factory.models.inference import (
+    PLAIN,
+    QUANTIZE_WITH,
+    Cache,
+    GuidanceInterval,
+    InferenceSettings,
+)
 from factory.planner.plan import ImageSpec
 from factory.renderer.compiling import compile_network
 from factory.renderer.diffusers_renderer import DiffusersRenderer
@@ -50,9 +56,7 @@ ROWS = [row._replace(num_inference_steps=STEPS) for row in SPECS[:3]]
 def renderer(folder: Path, *, keys: dict[str, Any] | None = None, **used: Any) -> DiffusersRenderer:
     """Load a model for a recipe with inference settings."""
     made = recipe_for(folder, **(keys or {}))
-    readers: dict[str, Any] = {"guidance_interval": GuidanceInterval, "cache": Cache}
-    given = {name: readers[name].parse(text) for name, text in used.items()}
-    inference = InferenceSettings("float32", **given)
+    inference = InferenceSettings("float32", **used)
     return DiffusersRenderer(PIPELINES.get(made), made, inference)
 
 
@@ -349,7 +353,7 @@ def test_int8_weights_are_used_recorded_and_replayed(tmp_path: Path) -> None:
     assert replay(tmp_path / "int8", **where).regenerated.same_bytes
     plain, int8 = (read_rows(shard(tmp_path / name, "tiny"))[3] for name in ("plain", "int8"))
     assert plain["image"] != int8["image"]
-    pipeline = load_pipeline(tiny.model, device="cpu", dtype=torch.float32, quantize="int8")
+    pipeline = load_pipeline(tiny.model, replace(PLAIN, quantize="int8"), device="cpu")
     kinds = {name: type(one).__name__ for name, one in pipeline.unet.named_parameters()}
     assert kinds["time_embedding.linear_1.weight"] == "Int8Tensor"
 
@@ -417,7 +421,7 @@ def test_an_offload_changes_no_image(offload: str, saved: Callable[[str], Path])
     """With the CPU in place of an accelerator."""
     expected = renderer(saved("stable_diffusion"))._generate(ROWS)
     made = recipe_for(saved("stable_diffusion"))
-    pipeline = Pipelines(device="cpu", dtype=torch.float32).get(made)
+    pipeline = Pipelines(device="cpu").get(made)
     offloaded = DiffusersRenderer(pipeline, made)
     place(pipeline, "cpu", offload)
     moves = [one for one in pipeline.unet.modules() if _is_hooked(one)]

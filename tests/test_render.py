@@ -29,7 +29,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pipelines() -> Pipelines:
-    return Pipelines(device="cpu", dtype=torch.float32)
+    return Pipelines(device="cpu")
 
 
 def spec(index: int, prompt: str, negative: str, scale: float, steps: int) -> ImageSpec:
@@ -135,7 +135,7 @@ def test_an_image_does_not_depend_on_how_full_its_batch_is(
 def test_distilled_guidance_gets_plain_numbers(tmp_path: Path) -> None:
     folder = tiny_models.save_stable_diffusion(tmp_path / "lcm", time_cond_proj_dim=8)
     recipe = recipe_for(folder)
-    pipelines = Pipelines(device="cpu", dtype=torch.float32)
+    pipelines = Pipelines(device="cpu")
     renderer = DiffusersRenderer(pipelines.get(recipe), recipe)
     results = renderer.render(SPECS[:3], batch_size=2)
     for row, pixels in zip(SPECS, results, strict=False):
@@ -198,7 +198,7 @@ def test_missing_models_are_refused(
     }
     wanted = recipe.model_copy(update={"model": recipe.model.model_copy(update=keys)})
     with pytest.raises(UserError, match=message) as caught:
-        Pipelines(device="cpu", dtype=torch.float32).get(wanted)
+        Pipelines(device="cpu").get(wanted)
     assert len(caught.value.faults) == 1
     assert "\n" not in str(caught.value)
 

@@ -14,7 +14,7 @@ import pytest
 from build_parts import SETTINGS, FakeRenderer, combination, recipe
 
 from factory.builder.build import build
-from factory.builder.markers import Markers
+from factory.builder.markers import Markers, list_markers
 from factory.cli import status as command
 from factory.common.errors import UserError
 from factory.common.local_paths import WORKING
@@ -73,7 +73,12 @@ def test_speed_and_time_left_are_those_of_the_latest_shards(stopped: Path) -> No
     assert found.seconds_left == (120 - 48) / 2
     (worker,) = found.workers
     assert (worker.config, worker.shard) == ("a.base", 6)
-    assert worker.process == f"{socket.gethostname()}, process {os.getpid()}"
+    process = f"{socket.gethostname()}, process {os.getpid()}"
+    assert worker.process == process
+    for marker in list_markers(stopped):
+        # As an earlier version wrote them.
+        marker.path.write_bytes(f"{process}\n".encode())
+    assert status(stopped).workers == found.workers
     assert (found.configs[0].running, found.configs[0].missing) == (1, 8)
     assert found.notes[0].startswith("killed builds also count as running")
 

@@ -59,7 +59,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def load(path: Path, *, allow_pickle: bool = False) -> Any:
     model = Model(id=str(path))
-    return load_pipeline(model, device="cpu", dtype=torch.float32, allow_pickle=allow_pickle)
+    return load_pipeline(model, device="cpu", allow_pickle=allow_pickle)
 
 
 def pickled(model: Path, folder: Path, part: str, *, payload: Payload | None = None) -> Path:
@@ -133,7 +133,7 @@ from factory.recipe.schema import Model
 repo, folder = sys.argv[1:]
 HfApi().create_repo(repo)
 commit = HfApi().upload_folder(repo_id=repo, folder_path=folder).oid
-load = lambda: load_pipeline(Model(id=repo, revision=commit), device="cpu", dtype=torch.float32)
+load = lambda: load_pipeline(Model(id=repo, revision=commit), device="cpu")
 print(load().weights_variant)
 from huggingface_hub import constants
 constants.HF_HUB_OFFLINE = True

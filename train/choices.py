@@ -7,6 +7,7 @@ from pathlib import Path
 
 from factory.common.console import launched_as, log
 from factory.common.errors import UserError
+from factory.common.row_options import row_options
 from factory.data.early_checks import check_rows
 from factory.hub.ids import is_model_id
 from factory.models.model_folder import check_model_folder
@@ -17,6 +18,9 @@ from train.pixel_memory import check_memory
 from train.run_folder import check_folder
 from train.settings import Hyperparameters
 from train.stems import own_stem, with_small_stem
+
+OF_REAL_TRAIN = "--{} (it does not apply to --real-train: give a dataset that needs no such option)"
+"""Form of `row_options` for a dataset that has none of them."""
 
 
 def check_datasets(options: TrainOptions) -> None:
@@ -38,7 +42,8 @@ def check_datasets(options: TrainOptions) -> None:
             row_filter=options.row_filter,
         )
     if options.real_train is not None:
-        check_rows(options.real_train)
+        with row_options(OF_REAL_TRAIN):
+            check_rows(options.real_train)
 
 
 def check_stream(options: TrainOptions) -> None:

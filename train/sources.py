@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from factory.common.row_options import row_options
 from factory.data.open import OpenedDataset, open_dataset
 from factory.data.open_stream import open_stream
 from factory.data.readable import only_readable
 from factory.data.row_counts import class_counts
 from factory.data.row_subsets import DataSource, MixedSource, take_per_class
 from factory.data.sampling_record import SamplingRecord, sampling_of
+from train.choices import OF_REAL_TRAIN
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -39,7 +41,8 @@ def open_all(options: TrainOptions, accelerator: Accelerator) -> list[OpenedData
             image_column=None,
             label_column=None,
         )
-        opened.append(_open(own, options.real_train, accelerator))
+        with row_options(OF_REAL_TRAIN):
+            opened.append(_open(own, options.real_train, accelerator))
     return opened
 
 

@@ -80,7 +80,7 @@ def open_real_of(args: argparse.Namespace, *, prefix: str = "", shows: bool = Tr
 
 
 def _written(prefix: str) -> str:
-    return f"--{prefix.replace('_', '-')}"
+    return f"--{prefix.replace('_', '-')}{{}}"
 
 
 def add_fit(parser: argparse.ArgumentParser) -> None:

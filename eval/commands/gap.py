@@ -178,11 +178,11 @@ def _given(args: argparse.Namespace, prefix: str) -> dict[str, str | None]:
 
 
 def _synthetic(args: argparse.Namespace) -> list[tuple[str, str, dict[str, str | None]]]:
-    """Return the synthetic datasets, each with the prefix and values of its options of rows."""
+    """Return the synthetic datasets, each with the form and values of its options of rows."""
     chosen = {"syn": args.synthetic, "other": args.other}
     given = {prefix: _given(args, prefix) for prefix, one in chosen.items() if one is not None}
     return [
-        (chosen[prefix], f"--{prefix}-", rows | {"split": rows["split"] or "train"})
+        (chosen[prefix], f"--{prefix}-{{}}", rows | {"split": rows["split"] or "train"})
         for prefix, rows in given.items()
     ]
 

@@ -134,7 +134,7 @@ def _check_images(spec: StudySpec) -> None:
         for key, source in (("real", one.real), ("reference", one.reference)):
             if source is None:
                 continue
-            with row_options(f"sets.{name}.{key}."):
+            with row_options(f"sets.{name}.{key}.{{}}"):
                 check_real(
                     source.dataset,
                     config_name=source.config,

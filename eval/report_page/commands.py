@@ -12,13 +12,10 @@ from eval.report_page.runs import Run, Runs
 from eval.report_page.score_command import score_command
 from eval.report_page.train_command import stretches_of, train_command
 from factory.common.redaction import one_line, redacted
+from factory.models.inference import INFERENCE_SETTINGS
 
-# Settings of a dataset that are options of `build`. The guidance interval is one of datasets that
-# were started before it was a key of recipes.
-_SETTINGS = (
-    *("batch_size", "shard_size", "dtype", "threads", "device", "attempts"),
-    *("guidance_interval", "cache", "quantize", "compile", "vae_slicing", "fuse_adapters"),
-)
+# Settings of a dataset that are options of `build`, before those of inference.
+_FIRST_SETTINGS = ("batch_size", "shard_size", "dtype", "threads", "device", "attempts")
 
 
 def commands(
@@ -51,7 +48,8 @@ def commands(
 
 def _build(dataset: Dataset) -> str:
     settings = dataset.manifest.settings
-    options = {f"--{key.replace('_', '-')}": settings.get(key) for key in _SETTINGS}
+    names = (*_FIRST_SETTINGS, *INFERENCE_SETTINGS)
+    options = {f"--{key.replace('_', '-')}": settings.get(key) for key in names}
     return shlex.join(["data-factory", "build", "OUT/recipes", "NEW", *words(options)])
 
 

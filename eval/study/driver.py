@@ -34,7 +34,7 @@ def check_labels(plan: Plan) -> None:
         for key, source in sources.items():
             if source is None:
                 continue
-            with row_options(f"sets.{name}.{key}."):
+            with row_options(f"sets.{name}.{key}.{{}}"):
                 real = open_real(
                     source.dataset,
                     config_name=source.config,

@@ -86,7 +86,7 @@ def _measure(job: Job, state: State, renderers: Renderers) -> Tried:
 def _steps(job: Job, state: State) -> int:
     """Return the fewest steps of which at least one is guided."""
     own = job.recipe.sampling.guidance_interval
-    interval = own or state.settings.inference.guidance_interval
+    interval = own or state.settings.interval
     steps = _STEPS
     while interval is not None and not interval.steps(steps):
         steps += 1

@@ -73,7 +73,7 @@ def require_whole_batches(jobs: Sequence[Job], settings: FixedSettings) -> None:
     Raises:
         UserError: With numbers that fit.
     """
-    cache, size = settings.inference.cache, settings.batch_size
+    cache, size = settings.reuse, settings.batch_size
     if cache is None or not cache.decides_per_batch:
         return
     for job in jobs:

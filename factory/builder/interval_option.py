@@ -25,7 +25,7 @@ def with_interval(jobs: Sequence[Job], settings: FixedSettings, wanted: BuildSet
     Raises:
         UserError: A recipe has another one.
     """
-    recorded = settings.inference.guidance_interval
+    recorded = settings.interval
     interval = recorded or wanted.interval
     if interval is None:
         return [*jobs]

@@ -9,6 +9,7 @@ marked are generated last.
 
 import os
 import re
+import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -32,7 +33,7 @@ class Marker:
         config: Config of the shard.
         shard: Number of the shard.
         number: 0 for the first process that generates the shard, 1 for the next one, ...
-        path: The marker file, which contains machine and process number.
+        path: The marker file, which contains machine and process number, and a random line.
     """
 
     config: str
@@ -50,7 +51,8 @@ class Marker:
             # A dataset of others may have a pipe in its place, which is never read to its end.
             return ""
         with self.path.open("rb") as file:
-            return file.read(_MAX_BYTES).decode(errors="replace").strip()
+            text = file.read(_MAX_BYTES).decode(errors="replace")
+        return text.partition("\n")[0].strip()
 
 
 class Markers:
@@ -59,7 +61,9 @@ class Markers:
     def __init__(self, out: AnyPath) -> None:
         """Store the directory; no file is written."""
         self._out = out
-        self._text = f"{socket.gethostname()}, process {os.getpid()}\n".encode()
+        # Containers may have one host name, and their processes one number.
+        unique = secrets.token_hex(8)
+        self._text = f"{socket.gethostname()}, process {os.getpid()}\n{unique}\n".encode()
 
     def add(self, config: str, shard: int, number: int) -> bool:
         """Mark a shard; return False if another process has created the same marker.

@@ -28,13 +28,13 @@ _PROCESS_BYTES = _GIB
 # in float32: each further image of a batch adds 0.7 GiB to the peak. Small decoders, such as the
 # embedded model's, need less.
 _NUMBERS_PER_PIXEL = 700
-# Encoded images are in memory four times as a shard: those of the next shard, and those of the
-# shard that is written as rows, as a table and as a file. Measured with PNGs of 512 x 512 pixels:
-# builds of 1, 2, 3 and 4 shards add 2.3, 3.7, 4.2 and 3.9 shards to the peak.
-_SHARDS = 4
-_SHARDS_OF_ONE = 3
-# Bytes of an encoded pixel, at most: photos take 1.3 to 1.8 as PNG.
-_PIXEL_BYTES = {"png": 2.0, "webp": 1.4, "jpeg": 0.7}
+# A shard that is written is in memory as rows, as a table and as a file, while the next one is
+# generated. Measured with PNGs of 512 x 512 pixels: builds of 1, 2, 3 and 4 shards add 2.3, 3.7,
+# 4.2 and 3.9 shards to the peak. A twin's shard is in memory as pixels (3 bytes each) before.
+_COPIES_OF_WRITTEN_SHARD = 3
+# Bytes of an encoded pixel. Means of 320 satellite images and of 1,440 photos of 64 x 64 pixels:
+# 1.6 and 1.95 as PNG, 1.2 and 1.3 as WebP, 0.6 and 0.8 as JPEG.
+_PIXEL_BYTES = {"png": 2.0, "webp": 1.4, "jpeg": 0.8}
 # A model whose files are not here yet: between Stable Diffusion 1 and XL.
 _MODEL_BYTES = 8 * _GIB
 # Other processes must save more than they cost: the launcher and they import torch one after the
@@ -137,7 +137,8 @@ def _on_cores(state: State, work: dict[str, int]) -> dict[str, int]:
     limits = {f"{plural(cores(), 'core')}{each}": cores() // threads}
     free = free_memory()
     if free is not None:
-        size = max(_process_bytes(job, state) for job in state.jobs if job.name in work)
+        made = [job for job in state.jobs if (job.twin_of or job.name) in work]
+        size = max(_process_bytes(job, state) for job in made)
         limits[f"{free / _GIB:.0f} GiB of free memory, {size / _GIB:.1f} each"] = free // size
     seconds = _seconds(state, work)
     most = max(1, min(limits.values()))
@@ -157,15 +158,17 @@ def _process_bytes(job: Job, state: State) -> int:
     number = 4 if settings.dtype == "float32" else 2
     weights = weight_bytes(model) or _MODEL_BYTES
     decoding = batch * pixels * _NUMBERS_PER_PIXEL * number
-    return _PROCESS_BYTES + weights + decoding + _encoded_bytes(job, settings.shard_size)
+    return _PROCESS_BYTES + weights + decoding + _image_bytes(job, settings.shard_size)
 
 
-def _encoded_bytes(job: Job, shard_size: int) -> int:
-    """Return an estimate of the encoded images in memory; 0 if their size is not known."""
+def _image_bytes(job: Job, shard_size: int) -> int:
+    """Return an estimate of the images in memory; 0 if their size is not known."""
     output = job.recipe.output
     pixels = prod(output.size) if output.size else generated_pixels(job.recipe.model) or 0
-    images = min(_SHARDS * shard_size, _SHARDS_OF_ONE * job.num_images)
-    return round(images * pixels * _PIXEL_BYTES[output.format])
+    copies = _COPIES_OF_WRITTEN_SHARD
+    images = min(shard_size + copies * shard_size, copies * job.num_images)
+    waiting = 3 * min(shard_size, job.num_images) if job.twin_of else 0
+    return round(pixels * (images * _PIXEL_BYTES[output.format] + waiting))
 
 
 def _seconds(state: State, work: dict[str, int]) -> float | None:

@@ -81,31 +81,6 @@ def add_quantize(parser: argparse._ActionsContainer) -> None:
     )
 
 
-def add_compile(parser: argparse._ActionsContainer) -> None:
-    """Add --compile, for the commands that choose how a model computes."""
-    option(
-        parser,
-        "--compile",
-        "translate the network with torch.compile before the first image, which takes a minute or "
-        "more: blocks (those that repeat, the least time) or network (all of it)",
-        choices=("blocks", "network"),
-    )
-
-
-def add_vae_slicing(parser: argparse._ActionsContainer) -> None:
-    """Add --vae-slicing, for the commands that choose how a model computes."""
-    option(parser, "--vae-slicing", "decode images one by one: larger batches fit into memory")
-
-
-def add_fuse_adapters(parser: argparse._ActionsContainer) -> None:
-    """Add --fuse-adapters, for the commands that choose how a model computes."""
-    option(
-        parser,
-        "--fuse-adapters",
-        "merge LoRA adapters into the weights of the model, so that no layers are added to it",
-    )
-
-
 def add_offload(parser: argparse._ActionsContainer) -> None:
     """Add --offload, for the commands that generate images of recipes."""
     option(

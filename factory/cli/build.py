@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from factory.cli.arguments import (
     RECIPE_HELP,
     add_allow_cut_prompts,
     add_allow_pickle,
-    add_compile,
-    add_fuse_adapters,
     add_offload,
     add_quantize,
     add_recipe_changes,
-    add_vae_slicing,
     note_dropped_keys,
     recipes_of,
     warn_of_unknown_words,
@@ -89,9 +87,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "taylorseer[:STEPS] (default: compute all)",
     )
     add_quantize(group)
-    add_compile(group)
-    add_vae_slicing(group)
-    add_fuse_adapters(group)
+    option(
+        group,
+        "--compile",
+        "translate the network with torch.compile before the first image, which takes a minute or "
+        "more: blocks (those that repeat, the least time) or network (all of it)",
+        choices=("blocks", "network"),
+    )
+    slicing = "decode images one by one: larger batches fit into memory"
+    option(group, "--vae-slicing", slicing, default=None)
+    option(
+        group,
+        "--fuse-adapters",
+        "merge LoRA adapters into the weights of the model, so that no layers are added to it",
+        default=None,
+    )
     add_device(group)
     shared = parser.add_argument_group("processes", _PROCESSES)
     option(
@@ -136,21 +146,7 @@ def run(args: argparse.Namespace) -> int | None:
     from factory.builder.build import BuildOptions, Part
     from factory.shards.settings import BuildSettings
 
-    settings = BuildSettings(
-        batch_size=args.batch_size,
-        shard_size=args.shard_size,
-        dtype=args.dtype,
-        threads=args.threads,
-        device=args.device,
-        attempts=args.attempts,
-        guidance_interval=args.guidance_interval,
-        cache=args.cache,
-        quantize=args.quantize,
-        compile=args.compile,
-        vae_slicing=args.vae_slicing or None,
-        fuse_adapters=args.fuse_adapters or None,
-        offload=args.offload,
-    )
+    settings = BuildSettings(**{one.name: getattr(args, one.name) for one in fields(BuildSettings)})
     options = BuildOptions(
         part=Part.parse(args.part) if args.part else Part(),
         allow_pickle=args.allow_pickle,

@@ -1,8 +1,8 @@
 """Names of the options that choose rows, as the user of a command or a file writes them.
 
 A command with two datasets has prefixes (`--real-filter`), a study has keys
-(`sets.digits.real.filter`). The functions that open datasets know neither, but their messages name
-these options.
+(`sets.digits.real.label_column`). The functions that open datasets know neither, but their messages
+name these options.
 """
 
 from __future__ import annotations
@@ -11,21 +11,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-_PREFIX = ContextVar("prefix", default="--")
+_FORM = ContextVar("form", default="--{}")
 
 
 @contextmanager
-def row_options(prefix: str) -> Iterator[None]:
-    """Choose what precedes the names in messages of a block, e.g. `--real-` or `sets.a.real.`."""
-    before = _PREFIX.set(prefix)
+def row_options(form: str) -> Iterator[None]:
+    """Choose how messages of a block write a name, in place of `{}`: `--real-{}`, `sets.a.real.{}`.
+
+    An option's hyphen precedes the name; words may follow it.
+    """
+    before = _FORM.set(form)
     try:
         yield
     finally:
-        _PREFIX.reset(before)
+        _FORM.reset(before)
 
 
 def row_option(name: str) -> str:
     """Return the full name of an option: `config`, `split`, `filter` or `image-column`, ..."""
-    prefix = _PREFIX.get()
+    form = _FORM.get()
     # Keys of files have underscores.
-    return prefix + (name if prefix.endswith("-") else name.replace("-", "_"))
+    return form.replace("{}", name if "-{}" in form else name.replace("-", "_"))

@@ -5,12 +5,12 @@ They trade exactness for speed or memory. A dataset keeps those of its first bui
 
 import difflib
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from fractions import Fraction
 from math import floor
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 from factory.common.errors import UserError
 from factory.common.text import expected_word
@@ -155,36 +155,79 @@ def _known(name: str, text: str, words: Iterable[str]) -> str:
     return text
 
 
+_READERS: dict[str, Callable[[str], object]] = {
+    "guidance_interval": GuidanceInterval.parse,
+    "cache": Cache.parse,
+    "quantize": known_quantization,
+    "compile": known_part,
+}
+
+
 @dataclass(frozen=True)
 class InferenceSettings:
-    """How the images of a dataset are computed; None: not used.
+    """How the images of a dataset are computed, as users and manifests write it; None: not used.
 
     Attributes:
         dtype: `float32`, `bfloat16` or `float16`.
-        guidance_interval: Guided part of the steps, of datasets that record it as a setting; others
-            have it in their recipes.
-        cache: Reuse of results between steps.
+        guidance_interval: `START,STOP`: guided part of the steps, of datasets that record it as a
+            setting; others have it in their recipes.
+        cache: `first-block[:THRESHOLD]` or `taylorseer[:STEPS]`: reuse results between steps.
         quantize: Kind of the network's weights, a key of `QUANTIZE_WITH`.
         compile: What torch.compile translates: the network's repeated `blocks`, or the `network`.
         vae_slicing: Whether images are decoded one by one.
         fuse_adapters: Whether adapters are merged into the network's weights.
     """
 
-    dtype: str = "float32"
-    guidance_interval: GuidanceInterval | None = None
-    cache: Cache | None = None
+    dtype: str
+    guidance_interval: str | None = None
+    cache: str | None = None
     quantize: str | None = None
     compile: str | None = None
     vae_slicing: bool | None = None
     fuse_adapters: bool | None = None
 
     @property
+    def interval(self) -> GuidanceInterval | None:
+        """The guided part of the steps.
+
+        Raises:
+            UserError: `guidance_interval` cannot be read.
+        """
+        return GuidanceInterval.parse(self.guidance_interval) if self.guidance_interval else None
+
+    @property
+    def reuse(self) -> Cache | None:
+        """The kind of `cache`.
+
+        Raises:
+            UserError: `cache` cannot be read.
+        """
+        return Cache.parse(self.cache) if self.cache else None
+
+    @property
     def libraries(self) -> tuple[str, ...]:
         """Packages that affect images only with these settings."""
         return (QUANTIZE_WITH[self.quantize],) if self.quantize else ()
+
+    def canonical(self) -> Self:
+        """Return the settings with one spelling for each value.
+
+        Raises:
+            UserError: A value cannot be read.
+        """
+        given = {name: getattr(self, name) for name in _READERS}
+        found: dict[str, Any] = {
+            name: str(_READERS[name](text)) for name, text in given.items() if text is not None
+        }
+        return replace(self, **found)
 
     def __str__(self) -> str:
         used = {name.replace("_", " "): value for name, value in vars(self).items() if value}
         return ", ".join(
             name if value is True else f"{name} {value}" for name, value in used.items()
         )
+
+
+INFERENCE_SETTINGS = tuple(one.name for one in fields(InferenceSettings))
+PLAIN = InferenceSettings("float32")
+"""Nothing is traded for speed."""

@@ -28,10 +28,10 @@ def require_able(pipeline: Any, recipe: ResolvedRecipe, inference: InferenceSett
     """
     faults = [*_negative_faults(pipeline, recipe), *_guidance_faults(pipeline, recipe)]
     faults += [*_size_faults(pipeline, recipe), *step_faults(pipeline, recipe)]
-    if interval := recipe.sampling.guidance_interval or inference.guidance_interval:
+    if interval := recipe.sampling.guidance_interval or inference.interval:
         faults += _interval_faults(pipeline, recipe, interval)
-    if inference.cache:
-        faults += _cache_faults(pipeline, recipe, inference.cache)
+    if reuse := inference.reuse:
+        faults += _cache_faults(pipeline, recipe, reuse)
     if faults:
         raise UserError(faults)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from factory.common.image_arrays import ImageArray
-from factory.models.inference import InferenceSettings
+from factory.models.inference import PLAIN, InferenceSettings
 from factory.planner.plan import ImageSpec
 from factory.recipe.model_files import PipelineSettings
 from factory.recipe.resolved import ResolvedRecipe
@@ -57,7 +57,7 @@ class DiffusersRenderer:
         self,
         pipeline: Any,
         recipe: ResolvedRecipe,
-        inference: InferenceSettings = InferenceSettings(),  # noqa: B008 (immutable)
+        inference: InferenceSettings = PLAIN,
     ) -> None:
         """Prepare the pipeline for a recipe's rows.
 
@@ -70,8 +70,8 @@ class DiffusersRenderer:
         self._pipeline = pipeline
         self._recipe = recipe
         require_able(pipeline, recipe, inference)
-        self._interval = recipe.sampling.guidance_interval or inference.guidance_interval
-        self._cache = inference.cache
+        self._interval = recipe.sampling.guidance_interval or inference.interval
+        self._cache = inference.reuse
         self._prompts = PromptEncoder(pipeline)
         self._guidance_is_input = takes_guidance_as_input(pipeline)
         self._guided = recipe.sampling.guidance_scale.bounds()[1] > 1

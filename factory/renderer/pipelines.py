@@ -20,6 +20,7 @@ from factory.common.errors import FactoryError, UserError, first_line
 from factory.common.imports import listing_packages_on_demand, without_garbage_collection
 from factory.models.embedded import EMBEDDED_ID, embedded_dir, embedded_revision
 from factory.models.folder_configs import check_configs, configs_of
+from factory.models.inference import PLAIN, InferenceSettings
 from factory.models.model_size import no_larger_than_folder
 from factory.models.quiet import quiet
 from factory.models.scheduler_families import scheduler_problem
@@ -55,29 +56,16 @@ class Pipelines:
         self,
         *,
         device: torch.device | str,
-        dtype: torch.dtype,
         allow_pickle: bool = False,
-        quantize: str | None = None,
-        compiled: str | None = None,
-        vae_slicing: bool = False,
-        fuse_adapters: bool = False,
         offload: str | None = None,
     ) -> None:
         """Store the options of `load_pipeline`; nothing is loaded yet."""
         self._load = partial(
-            load_pipeline,
-            device=device,
-            dtype=dtype,
-            allow_pickle=allow_pickle,
-            quantize=quantize,
-            compiled=compiled,
-            vae_slicing=vae_slicing,
-            fuse_adapters=fuse_adapters,
-            offload=offload,
+            load_pipeline, device=device, allow_pickle=allow_pickle, offload=offload
         )
-        self._loaded: dict[Model, Any] = {}
+        self._loaded: dict[tuple[Model, InferenceSettings], Any] = {}
 
-    def get(self, recipe: ResolvedRecipe) -> Any:
+    def get(self, recipe: ResolvedRecipe, inference: InferenceSettings = PLAIN) -> Any:
         """Return a pipeline for a recipe.
 
         Raises:
@@ -85,9 +73,9 @@ class Pipelines:
                 model, or it is not a text-to-image model.
         """
         model = recipe.model
-        key = Model(id=model.id, revision=model.revision, adapters=model.adapters)
+        key = Model(id=model.id, revision=model.revision, adapters=model.adapters), inference
         if key not in self._loaded:
-            self._loaded[key] = self._load(key)
+            self._loaded[key] = self._load(*key)
         # The copy shares the weights and has its own scheduler.
         pipeline = copy.copy(self._loaded[key])
         if model.scheduler or model.scheduler_config:
@@ -113,35 +101,30 @@ def _require_fitting_scheduler(pipeline: Any, recipe: ResolvedRecipe) -> None:
 
 def load_pipeline(
     model: Model,
+    inference: InferenceSettings = PLAIN,
     *,
     device: torch.device | str,
-    dtype: torch.dtype,
     allow_pickle: bool = False,
-    quantize: str | None = None,
-    compiled: str | None = None,
-    vae_slicing: bool = False,
-    fuse_adapters: bool = False,
     offload: str | None = None,
 ) -> Any:
     """Load a text-to-image pipeline with its adapters.
 
     Args:
         model: Its id is `embedded`, a directory, or a Hub id; only the latter has a revision.
+        inference: How its images will be computed: what of it is done to a pipeline, not to a call.
         device: Device of the weights.
-        dtype: Type of all weights.
         allow_pickle: Whether to load pickled weights if there are no safetensors: tensors only, so
             that code in them is rejected and not run.
-        quantize: Kind of the network's weights; see `quantization`.
-        compiled: Part of the network that torch.compile translates; see `compile_network`.
-        vae_slicing: Whether to decode images one by one.
-        fuse_adapters: Whether to merge adapters into the network's weights.
         offload: How parts reach the device; see `place`.
 
     Raises:
         UserError: The model, revision or adapter does not exist, the Hub cannot be reached, or it
             is not a text-to-image model; the message names a remedy.
     """
+    import torch
+
     source = model_source(model.id, model.revision)
+    dtype, kind = getattr(torch, inference.dtype), inference.quantize
     pinned = None if Path(source).is_dir() else model.revision
     with without_garbage_collection(), _quiet_libraries():
         pipeline = _read(
@@ -150,20 +133,20 @@ def load_pipeline(
             revision=pinned,
             dtype=dtype,
             allow_pickle=allow_pickle,
-            quantized=quantize and partial(quantization, quantize, device=device, dtype=dtype),
+            quantized=kind and partial(quantization, kind, device=device, dtype=dtype),
         )
         _require_text_to_image(model.id, pipeline)
         if model.adapters:
             load_adapters(pipeline, model.adapters)
-            if fuse_adapters:
+            if inference.fuse_adapters:
                 merge_adapters(pipeline, len(model.adapters))
     pipeline.set_progress_bar_config(disable=True)
     _use_channels_last(pipeline)
-    if vae_slicing:
+    if inference.vae_slicing:
         decode_one_by_one(pipeline)
     place(pipeline, device, offload)
-    if compiled:
-        compile_network(pipeline, compiled)
+    if inference.compile:
+        compile_network(pipeline, inference.compile)
     return pipeline
 
 

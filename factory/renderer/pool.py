@@ -109,22 +109,13 @@ class Renderers:
         if self._factory is not None:
             return self._factory(recipe)
         with without_garbage_collection():
-            import torch
-
             from factory.renderer.diffusers_renderer import DiffusersRenderer
             from factory.renderer.pipelines import Pipelines
 
         if self._pipelines is None:
             self._pipelines = Pipelines(
-                device=self._device,
-                dtype=getattr(torch, inference.dtype),
-                allow_pickle=self._allow_pickle,
-                quantize=inference.quantize,
-                compiled=inference.compile,
-                vae_slicing=bool(inference.vae_slicing),
-                fuse_adapters=bool(inference.fuse_adapters),
-                offload=self._offload,
+                device=self._device, allow_pickle=self._allow_pickle, offload=self._offload
             )
         with reporting_large_model(recipe.model.id):
-            pipeline = self._pipelines.get(recipe)
+            pipeline = self._pipelines.get(recipe, inference)
         return DiffusersRenderer(pipeline, recipe, inference)

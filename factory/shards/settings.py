@@ -6,7 +6,6 @@ directory use the recorded settings, so that all images are generated in the sam
 """
 
 import platform
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -14,13 +13,7 @@ from factory.common import console
 from factory.common.errors import UserError
 from factory.common.imports import without_garbage_collection
 from factory.common.text import expected_word
-from factory.models.inference import (
-    Cache,
-    GuidanceInterval,
-    InferenceSettings,
-    known_part,
-    known_quantization,
-)
+from factory.models.inference import INFERENCE_SETTINGS, InferenceSettings
 
 DTYPES = ("float32", "bfloat16", "float16")
 DEVICES = ("cpu", "cuda", "mps", "xpu")
@@ -30,8 +23,8 @@ _SHARD_SIZE = 500
 _ATTEMPTS = 4
 
 
-@dataclass(frozen=True)
-class BuildSettings:
+@dataclass(frozen=True, kw_only=True)
+class BuildSettings(InferenceSettings):
     """Settings requested by the user; None and `auto` mean: as recorded, else as described below.
 
     Attributes:
@@ -42,13 +35,8 @@ class BuildSettings:
         threads: CPU threads per process; default 1, so that bytes do not depend on the launch.
         device: `cpu`, `cuda`, `mps`, `xpu` or `auto`.
         attempts: Maximum attempts per image when the result is black, uniform or not finite.
-        guidance_interval: `START,STOP`: `sampling.guidance_interval` of all recipes; a setting only
-            of datasets that record it.
-        cache: `first-block[:THRESHOLD]` or `taylorseer[:STEPS]`: reuse results between steps.
-        quantize: `int8` or `nf4`: weights of the network.
-        compile: `blocks` or `network`: what torch.compile translates.
-        vae_slicing: Whether to decode images one by one.
-        fuse_adapters: Whether to merge adapters into the network's weights.
+        guidance_interval: Sets `sampling.guidance_interval` of all recipes, unless the dataset
+            records it as a setting.
         offload: `group`, `model` or `sequential`. It changes no byte, so every launch has its own.
     """
 
@@ -58,31 +46,12 @@ class BuildSettings:
     threads: int | None = None
     device: str = "auto"
     attempts: int | None = None
-    guidance_interval: str | None = None
-    cache: str | None = None
-    quantize: str | None = None
-    compile: str | None = None
-    vae_slicing: bool | None = None
-    fuse_adapters: bool | None = None
     offload: str | None = None
-
-    @property
-    def interval(self) -> GuidanceInterval | None:
-        """The guided part of the steps.
-
-        Raises:
-            UserError: `guidance_interval` cannot be read.
-        """
-        return GuidanceInterval.parse(self.guidance_interval) if self.guidance_interval else None
 
 
 @dataclass(frozen=True)
-class FixedSettings:
-    """Settings of a dataset; recorded in its manifest.
-
-    Attributes:
-        guidance_interval: Only of datasets that were started before it was a key of recipes.
-    """
+class _FirstSettings:
+    """Settings that cards and messages name before those of inference; they name dtype third."""
 
     batch_size: int
     shard_size: int
@@ -90,25 +59,24 @@ class FixedSettings:
     threads: int
     device: str
     attempts: int = _ATTEMPTS
-    guidance_interval: str | None = None
-    cache: str | None = None
-    quantize: str | None = None
-    compile: str | None = None
-    vae_slicing: bool | None = None
-    fuse_adapters: bool | None = None
+
+
+@dataclass(frozen=True)
+class FixedSettings(InferenceSettings, _FirstSettings):
+    """Settings of a dataset; recorded in its manifest.
+
+    A dataclass takes the fields of its last base first: cards and messages name them in this order.
+    """
 
     @property
     def inference(self) -> InferenceSettings:
-        """Settings of the models."""
-        return InferenceSettings(
-            self.dtype,
-            GuidanceInterval.parse(self.guidance_interval) if self.guidance_interval else None,
-            Cache.parse(self.cache) if self.cache else None,
-            known_quantization(self.quantize) if self.quantize else None,
-            known_part(self.compile) if self.compile else None,
-            self.vae_slicing,
-            self.fuse_adapters,
-        )
+        """Settings of the models.
+
+        Raises:
+            UserError: The manifest has a value that cannot be read.
+        """
+        given: dict[str, Any] = {name: getattr(self, name) for name in INFERENCE_SETTINGS}
+        return InferenceSettings(**given).canonical()
 
     def as_dict(self) -> dict[str, int | str]:
         """Return the settings in use as plain values.
@@ -141,7 +109,7 @@ def fix(
         UserError: A value is out of range, or differs from the recorded one.
     """
     _require_valid(wanted)
-    wanted = _canonical(wanted)
+    wanted = wanted.canonical()
     if recorded is None or recorded.guidance_interval is None:
         # It sets a key of the recipes (`factory.builder.interval_option`).
         wanted = replace(wanted, guidance_interval=None)
@@ -155,18 +123,17 @@ def fix(
         return recorded
     given = automatic if wanted.batch_size == "auto" else wanted.batch_size
     batch_size = given or _BATCH_SIZE
+    # False means the same as None, which is not recorded.
+    used: dict[str, Any] = {name: getattr(wanted, name) or None for name in INFERENCE_SETTINGS}
+    if wanted.dtype == "auto":
+        used["dtype"] = _auto_dtype(device)
     return FixedSettings(
         batch_size=batch_size,
         shard_size=wanted.shard_size or -(-_SHARD_SIZE // batch_size) * batch_size,
-        dtype=_auto_dtype(device) if wanted.dtype == "auto" else wanted.dtype,
         threads=wanted.threads or 1,
         device=device,
         attempts=wanted.attempts or _ATTEMPTS,
-        cache=wanted.cache,
-        quantize=wanted.quantize,
-        compile=wanted.compile,
-        vae_slicing=wanted.vae_slicing or None,
-        fuse_adapters=wanted.fuse_adapters or None,
+        **used,
     )
 
 
@@ -183,31 +150,12 @@ def warn_of_padding(settings: FixedSettings) -> None:
     )
 
 
-def _canonical(wanted: BuildSettings) -> BuildSettings:
-    """Return the settings with one spelling for each value.
-
-    Raises:
-        UserError: A value cannot be read.
-    """
-    readers: dict[str, Callable[[str], object]] = {
-        "guidance_interval": GuidanceInterval.parse,
-        "cache": Cache.parse,
-        "quantize": known_quantization,
-        "compile": known_part,
-    }
-    given = {name: getattr(wanted, name) for name in readers}
-    found: dict[str, Any] = {
-        name: str(readers[name](text)) for name, text in given.items() if text is not None
-    }
-    return replace(wanted, **found)
-
-
 def _require_valid(wanted: BuildSettings) -> None:
     for name in ("batch_size", "shard_size", "threads", "attempts"):
         value = getattr(wanted, name)
         if value not in (None, "auto") and value < 1:
             raise UserError(f"{name} {value}: expected 1 or more")
-    if wanted.batch_size == "auto" and wanted.cache and Cache.parse(wanted.cache).decides_per_batch:
+    if wanted.batch_size == "auto" and (reuse := wanted.reuse) and reuse.decides_per_batch:
         raise UserError(
             f"--batch-size auto cannot be used with --cache {wanted.cache}, which needs a number "
             "that divides the images of each config; give one"

@@ -16,7 +16,7 @@ from typing import Any
 import tiny_families
 import torch
 
-from factory.models.inference import Cache, InferenceSettings
+from factory.models.inference import InferenceSettings
 
 from . import gpu_models, parts
 from .gaps import wait_for
@@ -62,8 +62,8 @@ _UNET = (
 )
 _TRANSFORMER = (
     _Setting(),
-    _Setting("--cache first-block", {"cache": Cache.parse("first-block")}, has_rate=False),
-    _Setting("--cache taylorseer", {"cache": Cache.parse("taylorseer")}),
+    _Setting("--cache first-block", {"cache": "first-block"}, has_rate=False),
+    _Setting("--cache taylorseer", {"cache": "taylorseer"}),
 )
 _FULL = (
     _Model("Stable Diffusion 1.4", gpu_models.stable_diffusion, 512, 32, 8, _UNET),

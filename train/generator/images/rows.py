@@ -77,8 +77,8 @@ def open_rows(config: SourceConfig) -> tuple[Any, Path | None]:
     if config.row_filter is None:
         return rows, folder
     try:
-        # The option adds to the key of the settings.
-        with row_options("row_filter and --"):
+        # It may be of the settings, of the command line, or of both.
+        with row_options("row_filter or --{}"):
             return filter_rows(rows, config.row_filter), folder
     except UserError as error:
         named = f"{config.source} with {config.where}" if config.where else config.source
