@@ -88,8 +88,11 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True, scope="session")
 def _same_recipes_are_plotted_once() -> Iterator[None]:
-    """Plots take most of the time of a small build, and depend on its recipes alone."""
-    from factory.card import images
+    """Plots take most of the time of a small build, and depend on its recipes alone.
+
+    No other process plots them meanwhile: `test_plots_ahead.py` has it.
+    """
+    from factory.card import images, plots_ahead
 
     plot, known = images.plot_distributions, {}
 
@@ -101,6 +104,7 @@ def _same_recipes_are_plotted_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(images, "plot_distributions", remembered)
+        patch.setattr(plots_ahead, "cores_per_process", lambda: 1)
         yield
 
 

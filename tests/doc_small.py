@@ -7,7 +7,7 @@ They take most of the time of a small build, and of a score. `test_card.py` and
 from typing import Any
 
 from eval import digits
-from factory.card import images
+from factory.card import images, plots_ahead
 
 _whole = digits.digit_pixels
 
@@ -18,4 +18,5 @@ def _digit_pixels() -> tuple[Any, list[int]]:
 
 
 images.plot_distributions = lambda recipes: None
+plots_ahead.cores_per_process = lambda: 1
 digits.digit_pixels = _digit_pixels

@@ -26,7 +26,7 @@ from build_parts import FakeRenderer, recipe
 from fault_parts import finished, start
 
 from factory.builder.build import build
-from factory.card import images
+from factory.card import images, plots_ahead
 from factory.recipe.library import load_recipe
 from factory.shards.settings import BuildSettings
 
@@ -72,6 +72,7 @@ def _launch(file: Path, out: Path, batch_s: float, with_markers: bool, results: 
     """Build in a launch of its own."""
     _Paced.seconds = batch_s
     images.plot_distributions = lambda recipes: b"plots"
+    plots_ahead.cores_per_process = lambda: 1
     if not with_markers:
         from factory.builder.markers import Markers
 

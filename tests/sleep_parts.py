@@ -16,6 +16,7 @@ from build_parts import SETTINGS, FakeRenderer, recipe, shard
 from factory.builder.build import build
 from factory.builder.tidy import tidy
 from factory.card import images as card_images
+from factory.card import plots_ahead
 from factory.common.storage import AnyPath, open_path, write_bytes
 from factory.data.columns import arrow_schema
 from factory.gates.duplicates import NearDuplicates
@@ -30,6 +31,7 @@ from factory.shards.stamp import inspect, read_stamp
 def quick(change: Callable[[Any, str, Any], None] = setattr) -> None:
     """Leave slow plots out of cards; `change` sets attributes."""
     change(card_images, "plot_distributions", lambda recipes: b"plots")
+    change(plots_ahead, "cores_per_process", lambda: 1)
 
 
 _launches = itertools.count()

@@ -24,8 +24,9 @@ from factory.card import page
 from factory.card.images import write_images
 from factory.card.licences import licence_fields
 from factory.card.page import _HUB_NOTES, REPLACED, at_home, facts
-from factory.card.plots import plot_distributions, spreads
+from factory.card.plots_ahead import plot_distributions
 from factory.card.reader_files import publish
+from factory.card.spreads import spreads
 from factory.cli.main import main
 from factory.common.errors import UserError
 from factory.inspection.verify import verify_set

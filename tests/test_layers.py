@@ -37,7 +37,7 @@ FACES = {
         "stamp"
     ),
     "renderer": "batch_speed contact_sheet diffusers_renderer flaws out_of_memory placement pool",
-    "card": "header licences page reader_files scores",
+    "card": "header licences page plots_ahead reader_files scores",
     "builder": "build jobs launcher markers partial_shards processes ranks tidy",
     "gates": "base choice class_margin clip_score duplicates embedding_duplicates embeddings judge "
     "label_issues marked rounds run safety",

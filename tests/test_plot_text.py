@@ -1,8 +1,11 @@
 """Plots with class names whose characters the bundled font lacks."""
 
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 from fontTools.fontBuilder import FontBuilder
@@ -13,7 +16,7 @@ from test_eval_table import SOME
 
 from eval.gap_plots import plot_classes
 from eval.plots import plot_confusion
-from factory.common.plot_text import in_bundled, plot_font
+from factory.common.plot_text import bundled_characters, bundled_font, in_bundled, plot_font
 from factory.renderer.contact_sheet import contact_sheet
 
 CHINESE, JAPANESE, EMOJI = "\u732b", "\u306d\u3053", "\U0001f40e"
@@ -112,3 +115,16 @@ def test_sheets_show_code_points_on_every_machine(capsys):
         contact_sheet([[pixels]], row_labels=[label]).tobytes() for label in (CHINESE, "U+732B")
     )
     assert one == other
+
+
+def test_sheets_need_the_font_of_matplotlib_alone():
+    """A sheet with names in ASCII imports no matplotlib, which would take longer than itself."""
+    assert bundled_font().samefile(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf"))
+    assert set(map(chr, range(0x21, 0x7F))) <= bundled_characters()
+    code = (
+        "import sys, numpy\n"
+        "from factory.renderer.contact_sheet import contact_sheet\n"
+        "contact_sheet([[numpy.zeros((8, 8, 3), 'uint8')]], row_labels=['a cat'], title='$')\n"
+        "sys.exit('matplotlib' in sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -31,7 +31,7 @@ from eval.viewer.images import Images
 from eval.viewer.selection import Query
 from eval.viewer.server import Server, serving
 from factory.builder.build import build
-from factory.card.plots import spreads
+from factory.card.spreads import spreads
 from factory.cli.main import main as factory_main
 from factory.common.errors import UserError
 from factory.common.local_paths import STAGES

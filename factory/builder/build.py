@@ -15,11 +15,12 @@ from factory.builder.costs import Costs
 from factory.builder.interval_option import with_interval
 from factory.builder.jobs import Job, adopt_counts, make_jobs, require_same_as_begun
 from factory.builder.markers import Markers, remove_empty_folders
-from factory.builder.prepare import judge, look_at, prepare
+from factory.builder.prepare import State, judge, look_at, prepare
 from factory.builder.ranks import Ranks
 from factory.builder.report import BuildReport, Part
 from factory.builder.start import Start
 from factory.builder.worker import RankOfBuild
+from factory.card.plots_ahead import plotting_ahead
 from factory.common import console
 from factory.common.stop_signals import stopping_on_signals
 from factory.common.storage import AnyPath, answering, open_path
@@ -103,7 +104,7 @@ def build(
             require_offload(wanted.offload, ranks.device)
             # Also if the build fails or is stopped.
             stack.callback(costs.write, place, ranks.device)
-            start, generation = _prepare(place, jobs, ranks, wanted, how, renderers)
+            start, generation = _prepare(place, jobs, ranks, wanted, how, renderers, stack)
             manifest = generation.written
             jobs = with_interval(jobs, manifest.settings, wanted)
             require_same_as_begun(jobs, manifest)
@@ -134,12 +135,16 @@ def _prepare(
     wanted: BuildSettings,
     how: BuildOptions,
     renderers: Renderers,
+    stack: ExitStack,
 ) -> tuple[Start, Generation]:
     """Prepare the directory on the lead rank; return its state on all ranks."""
     if ranks.is_lead:
         device = ranks.device.partition(":")[0]
         look = look_at(out, jobs)
         state = judge(look, jobs, wanted=wanted, device=device)
+        # One of several parts does not know whether it will write the card.
+        if how.part.count == 1 and any(state.unfinished()):
+            stack.enter_context(plotting_ahead(_of_card(state)))
         # Errors of the model or its prompts are reported before the directory is created.
         loaded = {}
         for job in state.unfinished():
@@ -158,6 +163,13 @@ def _prepare(
         ranks.announce("prepared", start.to_text())
         return start, generation
     return Start.from_text(ranks.wait_for("prepared")), newest(out)
+
+
+def _of_card(state: State) -> list[ResolvedRecipe]:
+    """Return the recipes that the card will plot; none if it plots those of other builds too."""
+    own = {job.name: job.recipe for job in state.jobs if job.kind == "set"}
+    others = state.old.configs.keys() - {job.name for job in state.jobs} if state.old else ()
+    return [] if others else [own[name] for name in sorted(own)]
 
 
 def _report_sampling(jobs: Sequence[Job], manifest: Manifest) -> None:

@@ -9,7 +9,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from factory.card.plots import plot_distributions
+from factory.card.plots_ahead import plot_distributions
 from factory.common.dataset_files import SHEET
 from factory.common.parquet_bounds import require_bounded
 from factory.common.row_images import read_image

@@ -1,7 +1,7 @@
 """The plots of a card: the distribution of guidance, steps and variables over the images.
 
-Everything is counted in the plan, so the cost does not grow with the dataset, and the bytes depend
-only on recipes and counts.
+This module imports little besides matplotlib, because a build starts a process that only plots
+(`factory.card.plots_ahead`).
 """
 
 import io
@@ -15,15 +15,8 @@ from numpy.typing import NDArray
 
 from factory.common.imports import without_garbage_collection
 from factory.common.plot_text import in_bundled
-from factory.data.dependent_columns import dependent_columns
 from factory.distributions.template import Value, shown
-from factory.planner.plan import plan
-from factory.recipe.resolved import ResolvedRecipe
 
-SAMPLE = 2000
-"""Number of images per config that are counted, from its beginning."""
-
-_MAX_PANELS = 8
 _MAX_BARS = 12
 _MAX_LETTERS = 34
 _LEAST_SLOTS = 6
@@ -52,18 +45,12 @@ class Spread:
         return len(set(self.values)) > 1
 
 
-def plot_distributions(recipes: Sequence[ResolvedRecipe]) -> bytes | None:
-    """Plot the varied settings of a dataset.
+Named = list[tuple[str, Spread]]
+Ridges = list[tuple[str, list[Spread]]]
 
-    Args:
-        recipes: The configs with images of their own, in the card's order.
 
-    Returns:
-        A PNG, or None where nothing is varied.
-    """
-    numbers, named = spreads(recipes)
-    if not numbers and not named:
-        return None
+def draw(numbers: Ridges, named: Named) -> bytes:
+    """Plot what `factory.card.spreads` has counted, at least one quantity; return a PNG."""
     with without_garbage_collection():
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -86,45 +73,6 @@ def plot_distributions(recipes: Sequence[ResolvedRecipe]) -> bytes | None:
     # The default metadata names matplotlib's version.
     canvas.print_png(buffer, metadata={"Software": None})
     return buffer.getvalue()
-
-
-Named = list[tuple[str, Spread]]
-Ridges = list[tuple[str, list[Spread]]]
-
-
-def spreads(recipes: Sequence[ResolvedRecipe]) -> tuple[Ridges, Named]:
-    """Return guidance and steps of every config, then the variables that some configs vary.
-
-    Technical variables, such as the article of a class name, are left out.
-    """
-    rows = {recipe.name: plan(recipe).rows(0, min(SAMPLE, recipe.num_images)) for recipe in recipes}
-    numbers: Ridges = []
-    for name in ("guidance_scale", "num_inference_steps"):
-        found = [
-            Spread((config,), tuple(getattr(row, name) for row in own))
-            for config, own in rows.items()
-        ]
-        if len({value for one in found for value in one.values}) > 1:
-            numbers.append((name.replace("_", " "), found))
-    grouped: dict[tuple[str, tuple[Value | None, ...]], list[str]] = {}
-    for recipe in recipes:
-        own = rows[recipe.name]
-        technical = dependent_columns(
-            {one.name: [row.variables[one.name] for row in own] for one in recipe.columns},
-            [row.label for row in own],
-        )
-        for column in recipe.columns:
-            if column.name in technical:
-                continue
-            sampled = tuple(row.variables[column.name] for row in rows[recipe.name])
-            # Compared by distribution and distinct values: single values differ between configs.
-            key = (column.name, (column.quantity.describe(), *sorted(set(map(str, sampled)))))
-            grouped.setdefault(key, []).append(recipe.name)
-    named = [
-        (name, Spread(tuple(configs), tuple(row.variables[name] for row in rows[configs[0]])))
-        for (name, _), configs in grouped.items()
-    ]
-    return numbers, [one for one in named if one[1].varies][:_MAX_PANELS]
 
 
 def _slots(spread: Spread) -> int:

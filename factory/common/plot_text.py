@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from factory.common.text import some
 
 _BUNDLED = "DejaVu Sans"
 _MISSING = "?"
+_FONT_FILE = Path("fonts", "ttf", "DejaVuSans.ttf")
+# Its letters, without a look at the font.
+_ASCII = frozenset(map(chr, range(0x21, 0x7F)))
 _LISTED = 8
 
 
@@ -79,7 +83,8 @@ def in_bundled(texts: Iterable[str], *, what: str) -> list[str]:
     Other characters become code points (`U+732B`), and a log line reports them.
     """
     texts = list(texts)
-    lacking = sorted(_visible(texts) - bundled_characters())
+    others = _visible(texts) - _ASCII
+    lacking = sorted(others - bundled_characters()) if others else []
     if lacking:
         named = some(lacking, _LISTED, separator=" ")
         log(f"{what}: its font lacks {named}; shown as code points")
@@ -95,15 +100,29 @@ def _visible(texts: Iterable[str]) -> frozenset[str]:
     return frozenset(letter for text in texts for letter in text if not letter.isspace())
 
 
+def bundled_font() -> Path:
+    """Return the file of matplotlib's bundled font.
+
+    matplotlib itself, whose import takes longer than a contact sheet, is imported only where a
+    distribution keeps its data elsewhere.
+    """
+    package = find_spec("matplotlib")
+    if package is not None and package.origin is not None:
+        usual = Path(package.origin).with_name("mpl-data") / _FONT_FILE
+        if usual.is_file():
+            return usual
+    import matplotlib
+
+    return Path(matplotlib.get_data_path()) / _FONT_FILE
+
+
 @cache
 def bundled_characters() -> frozenset[str]:
     """Return the characters of matplotlib's bundled font, and those without a glyph."""
     with without_garbage_collection():
-        import matplotlib
         from matplotlib.ft2font import FT2Font
 
-    path = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
-    codes = FT2Font(str(path)).get_charmap()
+    codes = FT2Font(str(bundled_font())).get_charmap()
     invisible = (chr(code) for code in (*range(0xFE00, 0xFE10), 0x200B, 0x200C, 0x200D, 0x2060))
     return frozenset([*map(chr, codes), *invisible])
 

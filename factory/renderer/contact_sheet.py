@@ -5,12 +5,11 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
-from factory.common.plot_text import in_bundled
+from factory.common.plot_text import bundled_font, in_bundled
 
 if TYPE_CHECKING:
     from factory.common.image_arrays import ImageArray
@@ -118,9 +117,5 @@ def _text_width(text: str) -> int:
 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    import matplotlib
-
     # It covers far more alphabets than Pillow's bundled font.
-    return ImageFont.truetype(
-        Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size
-    )
+    return ImageFont.truetype(bundled_font(), size)
