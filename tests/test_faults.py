@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -351,6 +352,21 @@ def test_a_second_stop_is_ignored_and_handlers_come_back() -> None:
         finally:
             os.kill(os.getpid(), signal.SIGTERM)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_stop_that_a_library_replaces_by_its_own_error_is_a_stop() -> None:
+    with pytest.raises(Stopped), stopping_on_signals():
+        with suppress(Stopped):
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise ValueError("Error building a validator: Stopped: ...")
+
+
+def test_an_error_of_the_cleanup_after_a_stop_is_shown() -> None:
+    with pytest.raises(OSError, match="disk"), stopping_on_signals():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            raise OSError("disk")
 
 
 def test_a_stopped_command_ignores_further_signals() -> None:

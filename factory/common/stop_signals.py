@@ -29,12 +29,19 @@ class _Stop:
     """Raises `Stopped` for the first signal and ignores later ones."""
 
     def __init__(self) -> None:
-        self._happened = False
+        self.raised: Stopped | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if not self._happened:
-            self._happened = True
-            raise Stopped(number)
+        if self.raised is None:
+            self.raised = Stopped(number)
+            raise self.raised
+
+
+def _before(error: BaseException) -> Iterator[BaseException]:
+    """Yield the exceptions during whose handling this one was raised."""
+    while error.__context__ is not None:
+        error = error.__context__
+        yield error
 
 
 @contextmanager
@@ -64,6 +71,11 @@ def stopping_on_signals(*, for_good: bool = False) -> Iterator[None]:
     before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
+    except Exception as error:
+        # A library replaced what the handler raised, as pydantic does while a model is defined.
+        if stop.raised is not None and stop.raised not in _before(error):
+            raise stop.raised from None
+        raise
     finally:
         if not for_good:
             for number, handler in before.items():
