@@ -111,6 +111,14 @@ SECTIONS = {
             "batches of 32 guided images, medians of 11 pairs: maps of 4 x 4 take 0.54 to 0.70 of "
             "the time, maps of 8 x 8 from 192 and more channels 0.64 to 0.74, from 128 channels "
             "0.92. F(2x2, 3x3) takes 0.85 to 1.7",
+            "in float32 on the same processor, CPU time of the UNet per image against batches of "
+            "32 (12 pairs, one thread, load 8 to 13; the same again has 0.92 [0.87, 1.01], so "
+            "smaller differences mean nothing): batches of 8 images 1.18 [1.14, 1.51], of 16 1.08 "
+            "[0.99, 1.20], of 64 0.90 [0.83, 1.02]; linear layers by oneDNN instead of MKL 0.97 "
+            "[0.92, 1.05], with weights packed for MKL 0.98 [0.91, 1.03] (same outputs); "
+            "denormals flushed to zero 0.96 [0.92, 1.10]. Batches of 32 take no new pages from "
+            "the system (0 page faults per pass), so the allocator's settings of `train` save "
+            "nothing in passes",
             "a faster start: of 16.3 s of CPU time of ten images (one run, other "
             "work beside; times of the process between imports), torch took 2.7, `torch._dynamo` "
             "2.2, which transformers imports without a condition, the other imports and the "
