@@ -119,8 +119,8 @@ SECTIONS = {
             "denormals flushed to zero 0.96 [0.92, 1.10]; in processes of their own (10 rounds in "
             "turn) huge pages (`GLIBC_TUNABLES=glibc.malloc.hugetlb=1`) 0.98 [0.95, 1.03], "
             "`ONEDNN_DEFAULT_FPMATH_MODE=BF16` 1.03 [0.93, 1.16]. Batches of 32 take no new "
-            "pages from the system (0 page faults per pass), so the allocator's settings of `train` save "
-            "nothing in passes",
+            "pages from the system (0 page faults per pass), so the allocator's settings of "
+            "`train` save nothing in passes",
             "a faster start: of 16.3 s of CPU time of ten images (one run, other "
             "work beside; times of the process between imports), torch took 2.7, `torch._dynamo` "
             "2.2, which transformers imports without a condition, the other imports and the "
