@@ -70,6 +70,15 @@ def test_other_ways_to_compute_the_network_run(capsys: pytest.CaptureFixture[str
     assert other["all layers in contiguous order"] > 0, "it rounds in another way"
 
 
+@pytest.mark.parametrize("side", [4, 8])
+def test_winograds_way_is_the_convolution_but_for_rounding(side: int) -> None:
+    torch.manual_seed(0)
+    layer, images = torch.nn.Conv2d(8, 6, 3, padding=1), torch.randn(2, 8, side, side)
+    with torch.no_grad():
+        found, expected = network_variants._winograd(layer)(images), layer(images)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
 @pytest.mark.soak
 def test_both_ways_to_compute_weight_gradients_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import yaml
 
@@ -109,13 +112,51 @@ def _speed(folder: Path, scale: Scale) -> list[Figure]:
         ),
         # Other work on the machine changes it less than images/s.
         compared("CPU time of an image", "ms", used["ours"], _BARE, used[_BARE], is_limit=True),
+        *_compiled(folder, scale, (small, 2 * large - small), done),
     ]
 
 
-def _marginal(folder: Path, small: int, large: int, scale: Scale) -> tuple[float, float]:
+def _compiled(
+    folder: Path, scale: Scale, counts: tuple[int, int], done: dict[str, list[tuple[float, float]]]
+) -> list[Figure]:
+    """Measure builds with a compiled network once, and the CPU time that fills the cache of code.
+
+    Args:
+        folder: As for `run`.
+        scale: As for `run`.
+        counts: Images of the smaller and of the larger build.
+        done: Images/s and CPU seconds per image of the alternatives; the last ones are compared.
+
+    Returns:
+        No figures without a C++ compiler.
+    """
+    if shutil.which(os.environ.get("CXX") or "g++") is None:
+        return []
+    # Compiling all of it takes minutes, and tests do not measure.
+    options = "--compile", scale.pick("network", "network", "blocks")
+    name = f"build {' '.join(options)}"
+    with patch.dict(os.environ, TORCHINDUCTOR_CACHE_DIR=str(folder / "compiled")):
+        # One batch in one process: every other one would compile for itself.
+        few = scale.pick(30, 30, 10)
+        filling = build(folder, few, scale, *options, "--processes", "1")
+        speed, used = _marginal(folder, *counts, scale, *options)
+    (plain, plain_used), (one, _) = done["ours"][-1], done[_ONE][-1]
+    return [
+        compared(name, "images/s", [speed], "build", [plain]),
+        compared(name, "images/s", [speed], _ONE, [one]),
+        compared(
+            f"CPU time of an image, {name}", "ms", [used * 1000], "build", [plain_used * 1000]
+        ),
+        compared(f"{name}: {few} images, empty cache", "CPU s", [filling.cpu_s]),
+    ]
+
+
+def _marginal(
+    folder: Path, small: int, large: int, scale: Scale, *more: str
+) -> tuple[float, float]:
     """Return images/s and CPU seconds per image of the further images of a larger build."""
     # One file per process at least, as in a large build.
-    options = ("--shard-size", str(scale.pick(32, 32, 10)), *_processes(scale))
+    options = (*more, "--shard-size", str(scale.pick(32, 32, 10)), *_processes(scale))
     few, many = (build(folder, images, scale, *options) for images in (small, large))
     further = large - small
     return further / (many.seconds - few.seconds), (many.cpu_s - few.cpu_s) / further

@@ -38,6 +38,12 @@ from .cpu_generation import recipe_file, usual_dtype
 from .passes import Passes
 
 _DECODER = "decoder"
+_WINOGRAD = (
+    "4 0 -5 0 1 0; 0 -4 -4 1 1 0; 0 4 -4 -1 1 0; 0 -2 -1 2 1 0; 0 2 -1 -2 1 0; 0 4 0 -5 0 1",
+    "6 0 0; -4 -4 -4; -4 4 -4; 1 2 4; 1 -2 4; 0 0 24",
+    "1 1 1 1 1 0; 0 1 -1 2 -2 0; 0 1 1 4 4 0; 0 1 -1 8 -8 1",
+)
+"""For F(4, 3) and the points 0, 1, -1, 2, -2, infinity: of inputs, weights (24 times), outputs."""
 
 
 class _Replaced(nn.Module):
@@ -98,6 +104,43 @@ def _packed(layer: Any) -> _Replaced:
     )
 
 
+def _winograd(layer: Any) -> _Replaced:
+    """Return a 3x3 convolution of maps whose side is a multiple of 4 by Winograd's F(4x4, 3x3).
+
+    Each tile of 4 x 4 outputs needs 36 multiplications per pair of channels instead of 144.
+    """
+    to_points, to_weights, to_outputs = (
+        torch.tensor([[float(one) for one in row.split()] for row in rows.split(";")])
+        for rows in _WINOGRAD
+    )
+    scaled = layer.weight / 24**2
+    weight = torch.einsum("ai,bj,kcij->abck", to_weights, to_weights, scaled).flatten(0, 1)
+    last = torch.kron(to_outputs, to_outputs)
+
+    def compute(layer: Any, images: Tensor) -> Tensor:
+        count, channels, side, _ = images.shape
+        tiles = side // 4
+        padded = torch.zeros(tiles, 6, side + 2)
+        for number, tile in enumerate(padded):
+            tile[:, 4 * number : 4 * number + 6] = to_points
+        first = padded[..., 1:-1]
+        # Rows of tiles, then columns in an order that the products below can read without a copy.
+        rows = images.permute(0, 2, 3, 1).reshape(count, side, side * channels)
+        found = torch.bmm(first.flatten(0, 1).expand(count, -1, -1), rows)
+        found = found.view(count * tiles * 6, side, channels)
+        columns = first.transpose(0, 1).flatten(0, 1)
+        found = torch.bmm(columns.expand(len(found), -1, -1), found)
+        found = found.view(count * tiles, 36, tiles, channels)
+        made = images.new_empty(count * tiles, 4, tiles, 4, layer.out_channels)
+        for number in range(tiles):
+            products = torch.bmm(found[:, :, number].transpose(0, 1), weight).transpose(0, 1)
+            outputs = torch.bmm(last.expand(count * tiles, -1, -1), products)
+            made[:, :, number] = outputs.view(count * tiles, 4, 4, -1) + layer.bias
+        return made.view(count, side, side, -1).permute(0, 3, 1, 2)
+
+    return _Replaced(layer, compute)
+
+
 def _fused(network: Any) -> Any:
     made = copy.deepcopy(network)
     made.fuse_qkv_projections()
@@ -107,6 +150,10 @@ def _fused(network: Any) -> Any:
 def _variants(network: Any) -> dict[str, Any]:
     def is_text(name: str, _: Any) -> bool:
         return name == "add_embedding" or name.endswith(("attn2.to_k", "attn2.to_v"))
+
+    def is_wide(_: str, layer: Any) -> bool:
+        shape = [getattr(layer, name, 0) for name in ("kernel_size", "stride")]
+        return shape == [(3, 3), (1, 1)] and min(layer.in_channels, layer.out_channels) >= 128
 
     def norms(compute: Callable[[Any, Tensor], Tensor]) -> Any:
         is_norm = lambda _, layer: isinstance(layer, nn.GroupNorm)  # noqa: E731 (short)
@@ -118,6 +165,8 @@ def _variants(network: Any) -> dict[str, Any]:
         made["weights of convolutions packed once"] = _replace(
             network, lambda _, layer: isinstance(layer, nn.Conv2d), _packed
         )
+    if network.dtype == torch.float32:
+        made["Winograd F(4x4, 3x3)"] = _replace(network, is_wide, _winograd)
     return made | {
         "one product for queries, keys and values": _fused(network),
         "projections of the text once per image": _replace(network, is_text, _kept),
