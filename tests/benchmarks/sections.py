@@ -105,9 +105,9 @@ SECTIONS = {
             "command): group norm in float32 0.86 [0.83, 0.98], group norm in contiguous order "
             "0.94 [0.86, 1.00], all layers in contiguous order 0.93 [0.86, 1.01]",
             "Winograd's F(4x4, 3x3) for the 3x3 convolutions of 128 and more channels, built of "
-            "torch's batched products: 0.91 [0.86, 0.98] of the UNet's CPU time in float32 (24 "
-            "pairs, one thread, an AMD EPYC with AVX2, load 9 to 12), 0.86 [0.72, 0.96] in an "
-            "earlier run (14 pairs); outputs of at most 4 differ by up to 2e-5. Single layers, "
+            "torch's batched products: 0.92 [0.86, 0.96] of the UNet's CPU time in float32 (40 "
+            "pairs, one thread, an AMD EPYC with AVX2, load 4; medians of three other runs under "
+            "load 7 to 12: 0.86, 0.91, 0.95); outputs of at most 4 differ by up to 2e-5. Layers, "
             "batches of 32 guided images, medians of 11 pairs: maps of 4 x 4 take 0.54 to 0.70 of "
             "the time, maps of 8 x 8 from 192 and more channels 0.64 to 0.74, from 128 channels "
             "0.92. F(2x2, 3x3) takes 0.85 to 1.7",
