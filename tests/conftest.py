@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,6 @@ import quick_python
 if TYPE_CHECKING:
     from localhub import LocalHub
 
-    from factory.recipe.resolved import ResolvedRecipe
 
 # A test that imports so many has imported a library.
 _MANY_MODULES = 50
@@ -37,10 +36,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-
 # The objects of large libraries stay. Looking through them for garbage again and again costs a part
 # of every test; the same is done for commands, see factory/common/imports.py.
 gc.disable()
+
+import quick_plots  # noqa: E402, F401 (after the variables)
 
 
 def pytest_collection_finish() -> None:
@@ -84,51 +84,6 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from test_train import make_set
 
     return make_set(tmp_path_factory.mktemp("sets") / "colours")
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _same_recipes_are_plotted_once() -> Iterator[None]:
-    """Plots take most of the time of a small build, and depend on its recipes alone.
-
-    No other process plots them meanwhile: `test_plots_ahead.py` has it.
-    """
-    from factory.card import images, plots_ahead
-
-    plot, known = images.plot_distributions, {}
-
-    def remembered(recipes: "Sequence[ResolvedRecipe]") -> bytes | None:
-        key = repr(recipes)
-        if key not in known:
-            known[key] = plot(recipes)
-        return known[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(images, "plot_distributions", remembered)
-        patch.setattr(plots_ahead, "cores_per_process", lambda: 1)
-        yield
-
-
-@pytest.fixture(autouse=True, scope="session")
-def plot_curves() -> Iterator[Any]:
-    """Write the plot of the first training into the folders of others: it takes as long as they.
-
-    Yields the function that plots.
-    """
-    from factory.common.whole_files import replace_file
-    from train import curves
-
-    plot, plotted = curves.draw_curves, list[bytes]()
-
-    def remembered(out: Path, rows: Any, *, best_epoch: int) -> None:
-        if plotted:
-            replace_file(out / curves.CURVES, lambda path: path.write_bytes(plotted[0]))
-        else:
-            plot(out, rows, best_epoch=best_epoch)
-            plotted.append((out / curves.CURVES).read_bytes())
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(curves, "draw_curves", remembered)
-        yield plot
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import quick_plots  # noqa: F401 (its plot is that of the tests' process)
 from build_parts import SETTINGS, FakeRenderer
 
 from factory.builder.build import BuildOptions, build

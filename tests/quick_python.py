@@ -41,12 +41,14 @@ _LIBRARIES = (
     "multiprocess.pool",
     # The code under test, without what imports huggingface_hub.
     *("factory.command_line.cli", "factory.cli.build", "factory.cli.check", "factory.cli.push"),
-    *("factory.builder.build", "factory.sharing.push_dataset"),
+    *("factory.builder.build", "factory.sharing.push_dataset", "quick_plots"),
 )
 HUB_LIBRARIES = (
     *("datasets", "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion", "timm"),
     *("diffusers.schedulers.scheduling_dpmsolver_multistep", "accelerate", "evaluate"),
-    "transformers.models.clip.modeling_clip",
+    *("transformers.models.clip.modeling_clip", "diffusers.pipelines.onnx_utils", "timm.optim"),
+    *("sklearn.datasets", "onnxruntime", "factory.renderer.pipelines", "eval.commands.predict"),
+    *("eval.measure", "eval.classifier", "eval.score", "factory.cli.new", "train.model"),
     *("factory.renderer.diffusers_renderer", "train.cli", "train.loop", "eval.commands.score"),
 )
 
@@ -149,6 +151,7 @@ def _preload(libraries: Sequence[str]) -> None:
     # It reads the environment of a request, unless this server is the one for its variables.
     assert "huggingface_hub" not in sys.modules or set(HUB_LIBRARIES) <= set(libraries)
     _name_steps_of_launches_quickly()
+    sys.modules["quick_plots"].draw()
     gc.collect()
     gc.freeze()
 

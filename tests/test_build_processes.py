@@ -53,7 +53,7 @@ def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = folder / "tiny.yaml"
     path.write_text(
         "classes: [cat, dog, ship]\nimages_per_class: 14\nprompt: a {class}\n"
-        "sampling: {guidance_scale: {uniform: [1, 5]}, num_inference_steps: [2, 3]}\n"
+        "sampling: {guidance_scale: {uniform: [1, 5]}, num_inference_steps: [1, 2]}\n"
         f"model: {{id: {model}}}\noutput: {{size: 8}}\n"
     )
     return path
@@ -592,7 +592,7 @@ def test_a_paper_recipe_is_generated_by_the_embedded_generator(tmp_path: Path) -
 
     launch = ["-m", "accelerate.commands.accelerate_cli", "launch", "--quiet", "--cpu"]
     build = ["factory", "build", "cifar10/multi-domain", str(tmp_path / "out"), "--quiet"]
-    model = ["--model", "embedded", "--images-per-class", "1", "--batch-size", "4"]
+    model = ["--model", "embedded", "--images-per-class", "1", "--batch-size", "5"]
     model += ["--set", "sampling.num_inference_steps=auto"]
     run([python(), *launch, "--num_processes", "1", *build, *model])
     rows = load_dataset(str(tmp_path / "out"), split="train")

@@ -51,6 +51,7 @@ def _little_is_measured() -> Iterator[None]:
         patch.setattr(diffusion, "class_gap", partial(class_gap, size=8))
         patch.setattr(run_probe, "PER_CLASS", 4)
         patch.setattr(run_probe, "EPOCHS", 3)
+        patch.setattr(run_probe, "STEPS", 2)
         patch.setattr(evaluate, "SPEED_IMAGES", 4)
         patch.setattr(evaluate, "COPY_CHECK_PER_CLASS", 2)
         patch.setattr(photo_figures, "PER_DOMAIN", 2)

@@ -344,8 +344,8 @@ def test_a_dataset_is_built_again_from_its_recipes_bit_for_bit(
 ) -> None:
     home, first = tmp_path / "home", tmp_path / "first"
     build = ("build", "quickstart", first, "--images-per-class", 1)
-    build += ("--set", "sampling.num_inference_steps=1")
-    settings = ("--batch-size", 10, "--quiet")
+    build += ("--set", "sampling.num_inference_steps=1", "--set", 'classes=["one", "two"]')
+    settings = ("--batch-size", 2, "--quiet")
     assert run_factory(team_hub, home, *build, *settings).returncode == 0
     files = {path: (first / path).read_bytes() for path in tree(first)}
     put(team_hub, files, repo="team/digits", tag="v1")

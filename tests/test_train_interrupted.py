@@ -13,6 +13,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 from PIL import Image
+from quick_plots import draw_curves
 from safetensors.torch import load_file
 from test_train import read_metrics
 
@@ -165,15 +166,13 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_epoch(
 
 @pytest.mark.parametrize("held_out", [True, False])
 @pytest.mark.parametrize("epochs", [1, 3])
-def test_curves_of_any_run_are_plotted(
-    plot_curves: Any, tmp_path: Path, held_out: bool, epochs: int
-) -> None:
+def test_curves_of_any_run_are_plotted(tmp_path: Path, held_out: bool, epochs: int) -> None:
     val = {"val_loss": 1.2, "val_top1": 0.5} if held_out else {"val_loss": None, "val_top1": None}
     rows = [
         {"epoch": epoch, "train_loss": 1.0 / epoch, "train_top1": 0.4, "lr": 0.1, **val}
         for epoch in range(1, epochs + 1)
     ]
-    plot_curves(tmp_path, rows, best_epoch=1)
+    draw_curves(tmp_path, rows, best_epoch=1)
     with Image.open(tmp_path / "curves.png") as image:
         assert image.size == (1200, 360)
 

@@ -1,5 +1,7 @@
 """The versions of this package and of the libraries that affect images."""
 
+from functools import cache
+
 VERSION = "0.1.0"
 OURS = "data-factory"
 _LIBRARIES = ("torch", "diffusers", "transformers", "datasets", "accelerate", "pillow")
@@ -14,7 +16,9 @@ def library_versions(*further: str) -> dict[str, str]:
     return found | {name: _version(name) for name in (*_LIBRARIES, *further)}
 
 
+@cache
 def _version(package: str) -> str:
+    # Reads the whole description of the package; a process may start many builds.
     # Takes as long to import as numpy; most commands do not ask for versions.
     from importlib.metadata import PackageNotFoundError, version
 
