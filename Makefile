@@ -72,7 +72,8 @@ test: install ## Lint, type-check and run the tests, without the long ones of te
 	@$(MAKE) --no-print-directory --jobs 2 lint run-tests
 
 run-tests: install
-	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal
+	# Each Python that tests start would compile what it imports if none may keep its bytecode.
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal
 
 test-quick: install ## Run only the tests that take seconds
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) -m "not slow and not soak"
