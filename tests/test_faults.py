@@ -355,7 +355,8 @@ def test_a_second_stop_is_ignored_and_handlers_come_back() -> None:
 
 
 def test_a_stop_that_a_library_replaces_by_its_own_error_is_a_stop() -> None:
-    with pytest.raises(Stopped), stopping_on_signals():
+    """Also inside another block: that of a command around the one of `build`."""
+    with stopping_on_signals(), pytest.raises(Stopped), stopping_on_signals():
         with suppress(Stopped):
             os.kill(os.getpid(), signal.SIGTERM)
         raise ValueError("Error building a validator: Stopped: ...")

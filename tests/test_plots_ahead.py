@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ from factory.card.spreads import spreads
 from factory.common.stop_signals import Stopped
 from factory.recipe.resolved import ResolvedRecipe
 
+ROOT = Path(__file__).parent.parent
 PLOTS = "card/distributions.png"
+# With a child that keeps the pipes open when its parent is killed.
+SLEEPS = "import subprocess, time; subprocess.Popen(['sleep', '20']); time.sleep(600)"
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +66,7 @@ def children() -> list[psutil.Process]:
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", 1),
         ("print('no image')", 1),
         # As a log line about a character that no font has.
-        ("import runpy, sys; sys.stderr.write('!'); runpy.run_module(MODULE, None, '__main__')", 1),
+        (f"import sys; sys.stderr.write('!'); {plots_ahead._CODE}", 1),
     ],
     ids=["plotted", "fails", "killed", "no image", "warns"],
 )
@@ -76,8 +80,7 @@ def test_the_card_has_the_same_plots(
     """Plots of another process, or those of this one if it fails."""
     before = children()
     if code is not None:
-        code = code.replace("MODULE", repr(plots_ahead._COMMAND[-1]))
-        monkeypatch.setattr(plots_ahead, "_COMMAND", ("-c", code))
+        monkeypatch.setattr(plots_ahead, "_CODE", code)
     one = recipe(tmp_path, "b")
     two = recipe(tmp_path, "a", prompt="{d} {class}", variables={"d": ["ü", "$a"]})
     generate([one, two], tmp_path / "out")
@@ -96,7 +99,7 @@ def test_without_another_process_a_build_plots_itself(
 
 def test_a_stopped_build_leaves_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = children()
-    monkeypatch.setattr(plots_ahead, "_COMMAND", ("-c", "import time; time.sleep(600)"))
+    monkeypatch.setattr(plots_ahead, "_CODE", SLEEPS)
 
     class _Stopped(FakeRenderer):
         def __init__(self, recipe: ResolvedRecipe) -> None:
@@ -130,3 +133,20 @@ def test_a_process_starts_where_its_plots_will_be_used(
     monkeypatch.setattr(plots_ahead, "cores_per_process", lambda: 1)
     generate(base, tmp_path / "other")
     assert len(started) == 1
+
+
+def test_plots_of_other_recipes_are_not_taken(tmp_path: Path, plotted_here: list[int]) -> None:
+    ahead, other = (recipe(tmp_path, name) for name in ("ahead", "other"))
+    with plots_ahead.plotting_ahead([ahead]):
+        assert plots_ahead.plot_distributions([other]) == draw(*spreads([other]))
+        assert len(plotted_here) == 1
+        assert plots_ahead.plot_distributions([ahead]) == draw(*spreads([ahead]))
+        assert len(plotted_here) == 1
+
+
+def test_the_process_imports_no_recipes() -> None:
+    """They would take as long as the plots."""
+    code = "import sys, factory.card.plots; print(*sys.modules)"
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not {"pydantic", "factory.recipe"} & {*done.stdout.split()}

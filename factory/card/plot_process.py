@@ -4,10 +4,13 @@ import gc
 import pickle
 import sys
 
-if __name__ == "__main__":
-    # It lives for a second, most of which is imports.
+
+def main() -> None:
+    """Plot once."""
+    # The process lives for a second, most of which is imports.
     gc.disable()
     from factory.card.plots import draw
 
     sys.stdout.buffer.write(draw(*pickle.load(sys.stdin.buffer)))
+    # Python collects garbage once more when it ends.
     gc.freeze()

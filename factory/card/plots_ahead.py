@@ -3,7 +3,6 @@
 Plots depend on the recipes alone, and take a second at the end of a build otherwise.
 """
 
-import os
 import pickle
 import subprocess
 import sys
@@ -16,10 +15,11 @@ from factory.card.spreads import spreads
 from factory.common.resources import cores_per_process
 from factory.recipe.resolved import ResolvedRecipe
 
-_COMMAND = ("-P", "-m", "factory.card.plot_process")
+# The child imports what this process would. PYTHONPATH would also change what runs at its start.
+_CODE = "import sys; sys.path[:] = {path}; from factory.card import plot_process as p; p.main()"
 _PNG = b"\x89PNG"
 # Plots take seconds. A process that was suspended must not stop the build.
-_MOST_S = 60.0
+_MOST_S = 10.0
 
 _Key = tuple[tuple[str, str, int], ...]
 _running: dict[_Key, "_Process"] = {}
@@ -35,19 +35,23 @@ class _Process:
             OSError: The system starts no process.
         """
         self._plots: bytes | None = None
+        code = _CODE.format(path=[str(folder) for folder in sys.path])
         self._process = subprocess.Popen(
-            [sys.executable or "python", *_COMMAND],
+            [sys.executable, "-P", "-c", code],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, sys.path))},
         )
         self._thread = Thread(target=self._take, args=(pickle.dumps(found),), daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            self.end()
+            raise
 
     def _take(self, found: bytes) -> None:
         plots, said = self._process.communicate(found)
-        # Nobody reads its warnings: who plots again says the same.
+        # Its warnings are not shown; plotting again in this process prints them.
         if self._process.returncode == 0 and not said and plots.startswith(_PNG):
             self._plots = plots
 
@@ -59,7 +63,8 @@ class _Process:
     def end(self) -> None:
         """End the process if it still runs."""
         self._process.kill()
-        self._thread.join()
+        # Not the thread: a process that the killed one has started may keep the pipes open.
+        self._process.wait()
 
 
 @contextmanager

@@ -36,9 +36,24 @@ class _Stop:
             self.raised = Stopped(number)
             raise self.raised
 
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Raise `Stopped` again if a library replaces it in this block by an error of its own.
 
-def _before(error: BaseException) -> Iterator[BaseException]:
-    """Yield the exceptions during whose handling this one was raised."""
+        Pydantic does so while a model is defined, i.e. while modules are imported.
+        """
+        before = self.raised
+        try:
+            yield
+        except Exception as error:
+            stop = self.raised
+            if stop is None or stop is before or stop in _handled(error):
+                raise
+            raise stop from error
+
+
+def _handled(error: BaseException) -> Iterator[BaseException]:
+    """Yield the exceptions that were being handled when this one was raised."""
     while error.__context__ is not None:
         error = error.__context__
         yield error
@@ -51,17 +66,20 @@ def stopping_on_signals(*, for_good: bool = False) -> Iterator[None]:
     SIGHUP (a closed terminal) stays ignored where `nohup` has said so.
 
     A terminal and a launcher send one each for the same Ctrl-C: the second must not interrupt the
-    cleanup after the first. Outside the main thread, and within another such block, this has no
-    effect.
+    cleanup after the first. Outside the main thread this has no effect, and another such
+    block keeps its handlers.
 
     Args:
         for_good: Keep the handlers after the block, for a process that ends with it. Otherwise they
             are restored, e.g. in a notebook that calls `build`.
     """
-    if threading.current_thread() is not threading.main_thread() or isinstance(
-        signal.getsignal(signal.SIGINT), _Stop
-    ):
+    if threading.current_thread() is not threading.main_thread():
         yield
+        return
+    present = signal.getsignal(signal.SIGINT)
+    if isinstance(present, _Stop):
+        with present.kept():
+            yield
         return
     stop = _Stop()
     numbers = [signal.SIGINT, signal.SIGTERM]
@@ -70,12 +88,8 @@ def stopping_on_signals(*, for_good: bool = False) -> Iterator[None]:
         numbers.append(closed)
     before = {number: signal.signal(number, stop) for number in numbers}
     try:
-        yield
-    except Exception as error:
-        # A library replaced what the handler raised, as pydantic does while a model is defined.
-        if stop.raised is not None and stop.raised not in _before(error):
-            raise stop.raised from None
-        raise
+        with stop.kept():
+            yield
     finally:
         if not for_good:
             for number, handler in before.items():
