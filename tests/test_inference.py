@@ -548,6 +548,9 @@ def test_settings_of_a_dataset_and_of_a_launch_are_judged_together() -> None:
     wanted = BuildSettings(batch_size="auto")
     assert fix(wanted, recorded=recorded, automatic=8, **where) == recorded
     assert fix(wanted, recorded=None, automatic=8, **where).batch_size == 8
+    # A number alone would set the first inherited setting.
+    with pytest.raises(TypeError, match="positional"):
+        BuildSettings(8)  # type: ignore[misc]
 
 
 def test_a_model_loaded_before_another_launch_recorded_its_settings_is_not_used(
