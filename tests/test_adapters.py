@@ -122,7 +122,8 @@ def test_merged_adapters_give_the_same_images(
     expected, without = generate(recipe), generate(plain)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
     assert (found - without).abs().max() > 1e-3
-    # The weights that were changed are not those of other recipes.
+    # The weights that were changed are not those of other settings or recipes.
+    assert _adapter_layers(pipelines.get(recipe))
     assert torch.equal(
         DiffusersRenderer(pipelines.get(plain, MERGED), plain)._generate(SPECS[:2]), without
     )

@@ -374,9 +374,14 @@ def test_the_encoded_images_count_in_the_memory_of_a_process(
     made = recipe(tmp_path, "base", images_per_class=images_per_class, output=output)
     small = recipe(tmp_path, "base", images_per_class=images_per_class)
     keys: dict[str, Any] = {"images_per_class": images_per_class, "output": output}
-    twin = recipe(tmp_path, "twin", same_images_as="base", **keys)
+    twins = [recipe(tmp_path, name, same_images_as="base", **keys) for name in ("one", "two")]
     wanted = BuildSettings(batch_size=4, shard_size=512, dtype="float32")
-    for recipes, size in (([made], each), ([small, twin], each + waiting)):
+    for recipes, size in (
+        ([made], each),
+        ([small, *twins[:1]], each + waiting),
+        ([small, *twins], each + 2 * waiting),
+        ([made, *twins], each + 2 * waiting),
+    ):
         found = choose_processes(recipes, str(tmp_path / "out"), settings=wanted)
         assert found == Choice(1, f"3 GiB of free memory, {size:.1f} each")
 

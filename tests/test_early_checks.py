@@ -65,8 +65,8 @@ MISTAKES = {
     "train set --split tset --model test_resnet --out new": "set: no split 'tset'; it has: train",
     "train set --filter 'a >' --model test_resnet --out new": "--filter 'a >': invalid syntax",
     "train set --real-train nosuch --model test_resnet --out new": "nosuch: directory not found",
-    "train set --real-train two --model test_resnet --out new": "two: name one of its configs with "
-    "--config (it does not apply to --real-train: give a dataset that needs no such option): small",
+    "train set --real-train two --model test_resnet --out new": "two: has several configs (small, "
+    "large); --real-train cannot choose one: give a dataset with one config",
     "train set --stream --model test_resnet --out new": "set: --stream reads datasets of the Hub",
     "train set --model test_resnte --out new": "--model test_resnte: timm has no such model; did",
     "train set --model local-dir:no --pretrained --out new": "local-dir:no: no such run folder",

@@ -264,4 +264,4 @@ def test_a_model_that_does_not_fit_is_reported(
     monkeypatch.setattr(Pipelines, "get", too_large)
     renderers = Renderers(None, device="cpu")
     with pytest.raises(Failure, match=r"model .*: its weights do not fit into the device's memory"):
-        renderers.get(recipe(tmp_path, "base"), InferenceSettings("float32"))
+        renderers.get(recipe(tmp_path, "base"), InferenceSettings(dtype="float32"))

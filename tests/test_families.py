@@ -147,7 +147,7 @@ def test_a_turbo_generates_in_one_step_without_guidance(saved: Callable[[str], P
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_generates_in_bfloat16(family: str, saved: Callable[[str], Path]) -> None:
     recipe = recipe_for(saved(family), sampling={"guidance_scale": 0})
-    pipeline = Pipelines(device="cpu").get(recipe, InferenceSettings("bfloat16"))
+    pipeline = Pipelines(device="cpu").get(recipe, InferenceSettings(dtype="bfloat16"))
     rows = [row._replace(num_inference_steps=2, negative_prompt="") for row in SPECS[:2]]
     assert torch.isfinite(DiffusersRenderer(pipeline, recipe)._generate(rows)).all()
 

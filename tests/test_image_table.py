@@ -99,6 +99,8 @@ def test_columns_can_be_named_and_numbers_filtered(tmp_path: Path) -> None:
         said = rf"mine.csv: no column of image paths among label, photo, .* with {written}$"
         with row_options(form), pytest.raises(UserError, match=said):
             open_dataset(file)
+    with row_options("--real-train"), pytest.raises(UserError, match=r"path,label$"):
+        open_dataset(file)
     named = open_dataset(file, image_column="photo", row_filter="size > 2")
     assert (named.label_names, named.split) == (["1", "2"], "train")
     assert named.shown == f"{file} where size > 2"

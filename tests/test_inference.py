@@ -43,6 +43,7 @@ from factory.renderer.guidance import GuidancePerImage, network_of
 from factory.renderer.guidance_interval import _guided_calls, guidance_in
 from factory.renderer.pipelines import Pipelines, _cannot_load, load_pipeline
 from factory.renderer.placement import decode_one_by_one, place, require_offload
+from factory.renderer.pool import Renderers
 from factory.renderer.quantization import quantization
 from factory.shards.manifest import parse_manifest, read_manifest
 from factory.shards.parquet import read_rows
@@ -56,7 +57,7 @@ ROWS = [row._replace(num_inference_steps=STEPS) for row in SPECS[:3]]
 def renderer(folder: Path, *, keys: dict[str, Any] | None = None, **used: Any) -> DiffusersRenderer:
     """Load a model for a recipe with inference settings."""
     made = recipe_for(folder, **(keys or {}))
-    inference = InferenceSettings("float32", **used)
+    inference = InferenceSettings(dtype="float32", **used)
     return DiffusersRenderer(PIPELINES.get(made), made, inference)
 
 
@@ -547,6 +548,21 @@ def test_settings_of_a_dataset_and_of_a_launch_are_judged_together() -> None:
     wanted = BuildSettings(batch_size="auto")
     assert fix(wanted, recorded=recorded, automatic=8, **where) == recorded
     assert fix(wanted, recorded=None, automatic=8, **where).batch_size == 8
+    # A number alone would set the first inherited setting.
+    with pytest.raises(TypeError, match="positional"):
+        BuildSettings(8)  # type: ignore[misc]
+
+
+def test_a_model_loaded_before_another_launch_recorded_its_settings_is_not_used(
+    saved: Callable[[str], Path],
+) -> None:
+    made, renderers = recipe_for(saved("stable_diffusion")), Renderers(None, device="cpu")
+    # Renderers of recipes that are generated together are all kept.
+    with renderers.together([made]):
+        for dtype in ("float32", "bfloat16", "float32"):
+            found: Any = renderers.get(made, InferenceSettings(dtype=dtype))
+            assert found._pipeline.unet.dtype == getattr(torch, dtype)
+            assert renderers.get(made, InferenceSettings(dtype=dtype)) is found
 
 
 def test_what_cannot_be_compiled_or_sliced_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

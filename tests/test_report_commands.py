@@ -36,7 +36,12 @@ from train.settings import Hyperparameters
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 EVERY_SETTING = FixedSettings(
-    *(7, 21, "bfloat16", 3, "cpu", 2),
+    batch_size=7,
+    shard_size=21,
+    dtype="bfloat16",
+    threads=3,
+    device="cpu",
+    attempts=2,
     guidance_interval="0.1,0.6",
     cache="first-block:0.1",
     quantize="int8",

@@ -19,8 +19,8 @@ from train.run_folder import check_folder
 from train.settings import Hyperparameters
 from train.stems import own_stem, with_small_stem
 
-OF_REAL_TRAIN = "--{} (it does not apply to --real-train: give a dataset that needs no such option)"
-"""Form of `row_options` for a dataset that has none of them."""
+OF_REAL_TRAIN = "--real-train"
+"""Form of `row_options` for --real-train, to which no option that chooses rows applies."""
 
 
 def check_datasets(options: TrainOptions) -> None:

@@ -30,7 +30,7 @@ _PROCESS_BYTES = _GIB
 _NUMBERS_PER_PIXEL = 700
 # A shard that is written is in memory as rows, as a table and as a file, while the next one is
 # generated. Measured with PNGs of 512 x 512 pixels: builds of 1, 2, 3 and 4 shards add 2.3, 3.7,
-# 4.2 and 3.9 shards to the peak. A twin's shard is in memory as pixels (3 bytes each) before.
+# 4.2 and 3.9 shards to the peak. A twin's shard waits as pixels, 3 bytes each, until it is written.
 _COPIES_OF_WRITTEN_SHARD = 3
 # Bytes of an encoded pixel. Means of 320 satellite images and of 1,440 photos of 64 x 64 pixels:
 # 1.6 and 1.95 as PNG, 1.2 and 1.3 as WebP, 0.6 and 0.8 as JPEG.
@@ -158,17 +158,26 @@ def _process_bytes(job: Job, state: State) -> int:
     number = 4 if settings.dtype == "float32" else 2
     weights = weight_bytes(model) or _MODEL_BYTES
     decoding = batch * pixels * _NUMBERS_PER_PIXEL * number
-    return _PROCESS_BYTES + weights + decoding + _image_bytes(job, settings.shard_size)
+    leader = job.twin_of or job.name
+    waiting = sum(
+        3 * _pixels(one) * min(settings.shard_size, one.num_images)
+        for one in state.jobs
+        if one.twin_of == leader
+    )
+    return _PROCESS_BYTES + weights + decoding + _encoded_bytes(job, settings.shard_size) + waiting
 
 
-def _image_bytes(job: Job, shard_size: int) -> int:
-    """Return an estimate of the images in memory; 0 if their size is not known."""
-    output = job.recipe.output
-    pixels = prod(output.size) if output.size else generated_pixels(job.recipe.model) or 0
+def _encoded_bytes(job: Job, shard_size: int) -> int:
+    """Return an estimate of the encoded images in memory; 0 if their size is not known."""
     copies = _COPIES_OF_WRITTEN_SHARD
     images = min(shard_size + copies * shard_size, copies * job.num_images)
-    waiting = 3 * min(shard_size, job.num_images) if job.twin_of else 0
-    return round(pixels * (images * _PIXEL_BYTES[output.format] + waiting))
+    return round(_pixels(job) * images * _PIXEL_BYTES[job.recipe.output.format])
+
+
+def _pixels(job: Job) -> int:
+    """Return the pixels of a stored image; 0 if they are not known without loading the model."""
+    size = job.recipe.output.size
+    return prod(size) if size else generated_pixels(job.recipe.model) or 0
 
 
 def _seconds(state: State, work: dict[str, int]) -> float | None:

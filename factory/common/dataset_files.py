@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from factory.common.errors import UserError
 from factory.common.local_paths import is_inside, missing_directory
 from factory.common.program import command
-from factory.common.row_options import row_option
+from factory.common.row_options import choose_one
 from factory.common.storage import AnyPath, is_local
 from factory.common.text import cut, suggest
 from factory.common.untrusted_files import parse_yaml, read_json, read_text, read_yaml
@@ -93,8 +93,7 @@ def check_config(folder: Path, config_name: str | None, *, shown: str) -> list[s
         raise UserError(f"{shown}: no config {config_name!r}; {suggest(config_name, configs)}")
     has_default = "default" in configs or any(one.get("default") for one in configs.values())
     if config_name is None and len(configs) > 1 and not has_default:
-        known = ", ".join(configs)
-        raise UserError(f"{shown}: name one of its configs with {row_option('config')}: {known}")
+        raise UserError(f"{shown}: {choose_one('config', configs)}")
     return list(configs)
 
 

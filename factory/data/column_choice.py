@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError
-from factory.common.row_options import row_option
+from factory.common.row_options import choose_one
 from factory.common.text import suggest
 from factory.data.library_state import quiet
 
@@ -37,9 +37,7 @@ def choose_split(
             return known[0]
         if "train" in known:
             return "train"
-        raise UserError(
-            f"{reference}: name one of its splits with {row_option('split')}: {', '.join(known)}"
-        )
+        raise UserError(f"{reference}: {choose_one('split', known)}")
     if split not in known:
         raise UserError(f"{reference}: no split {split!r}; {suggest(split, known)}")
     return split

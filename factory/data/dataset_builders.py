@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError, first_line
-from factory.common.row_options import row_option
+from factory.common.row_options import choose_one
 from factory.common.text import suggest
 from factory.data.file_classes import require_same_classes
 from factory.data.library_state import closing_csv_files, literal, quiet
@@ -83,7 +83,7 @@ def _config_fault(
     except (OSError, ValueError, *MALFORMED):
         return first_line(error)
     if config_name is None:
-        return f"name one of its configs with {row_option('config')}: {', '.join(known)}"
+        return choose_one("config", known)
     return f"no config {config_name!r}; {suggest(config_name, known)}"
 
 

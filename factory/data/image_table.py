@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from factory.common.errors import Fault, UserError
 from factory.common.local_paths import is_inside
 from factory.common.redaction import cut_line
-from factory.common.row_options import row_option
+from factory.common.row_options import has_row_options, row_option
 from factory.common.text import agree, plural
 from factory.common.untrusted_files import read_text
 from factory.data.image_classes import SPLITS
@@ -165,7 +165,9 @@ def _path_column(rows: datasets.Dataset, file: Path, column: str | None) -> str:
     if column is None:
         lower = {name.lower(): name for name in reversed(known)}
         column = next((lower[name] for name in PATH_COLUMNS if name in lower), None)
-        advice = f"{_FORM}, or name the column with {row_option('image-column')}"
+        advice = _FORM
+        if has_row_options():
+            advice += f", or name the column with {row_option('image-column')}"
     else:
         column, advice = (column if column in known else None), f"there is no column {column!r}"
     if column is None:

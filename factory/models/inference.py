@@ -163,7 +163,7 @@ _READERS: dict[str, Callable[[str], object]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class InferenceSettings:
     """How the images of a dataset are computed, as users and manifests write it; None: not used.
 
@@ -229,5 +229,5 @@ class InferenceSettings:
 
 
 INFERENCE_SETTINGS = tuple(one.name for one in fields(InferenceSettings))
-PLAIN = InferenceSettings("float32")
+PLAIN = InferenceSettings(dtype="float32")
 """Nothing is traded for speed."""

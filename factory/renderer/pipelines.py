@@ -111,7 +111,7 @@ def load_pipeline(
 
     Args:
         model: Its id is `embedded`, a directory, or a Hub id; only the latter has a revision.
-        inference: How its images will be computed: what of it is done to a pipeline, not to a call.
+        inference: Inference settings; those that change the pipeline are applied here.
         device: Device of the weights.
         allow_pickle: Whether to load pickled weights if there are no safetensors: tensors only, so
             that code in them is rejected and not run.

@@ -66,21 +66,24 @@ class Renderers:
         self._device = device
         self._offload = offload
         self._pipelines: Pipelines | None = None
-        self._kept: dict[str, Renderer] = {}
+        self._kept: dict[tuple[str, InferenceSettings], Renderer] = {}
         self._group: Sequence[ResolvedRecipe] = ()
         self._memory: dict[Any, Any] = {}
 
     def get(self, recipe: ResolvedRecipe, inference: InferenceSettings) -> Renderer:
-        """Return the renderer of a recipe.
+        """Return the renderer of a recipe with the settings.
+
+        A launch that begins a dataset may load a model before another one records its settings.
 
         Raises:
             UserError: The model cannot be loaded.
         """
-        renderer = self._kept.get(recipe.fingerprint)
+        key = recipe.fingerprint, inference
+        renderer = self._kept.get(key)
         if renderer is None:
             in_hand = {one.fingerprint for one in self._group}
-            self._kept = {name: one for name, one in self._kept.items() if name in in_hand}
-            renderer = self._kept[recipe.fingerprint] = self._make(recipe, inference)
+            self._kept = {name: one for name, one in self._kept.items() if name[0] in in_hand}
+            renderer = self._kept[key] = self._make(recipe, inference)
         others = [one.output for one in self._group if one.fingerprint != recipe.fingerprint]
         if (
             not others

@@ -49,9 +49,12 @@ class BuildSettings(InferenceSettings):
     offload: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _FirstSettings:
-    """Settings that cards and messages name before those of inference; they name dtype third."""
+    """The settings before those of inference.
+
+    The order of fields is that of cards and messages; dtype is repeated here to stay third.
+    """
 
     batch_size: int
     shard_size: int
@@ -61,7 +64,7 @@ class _FirstSettings:
     attempts: int = _ATTEMPTS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FixedSettings(InferenceSettings, _FirstSettings):
     """Settings of a dataset; recorded in its manifest.
 
