@@ -43,11 +43,12 @@ _LIBRARIES = (
     *("factory.command_line.cli", "factory.cli.build", "factory.cli.check", "factory.cli.push"),
     *("factory.builder.build", "factory.sharing.push_dataset", "quick_plots"),
 )
+# Not onnxruntime: it starts threads, and then a fork may abort when it ends, or hang.
 HUB_LIBRARIES = (
     *("datasets", "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion", "timm"),
     *("diffusers.schedulers.scheduling_dpmsolver_multistep", "accelerate", "evaluate"),
-    *("transformers.models.clip.modeling_clip", "diffusers.pipelines.onnx_utils", "timm.optim"),
-    *("sklearn.datasets", "onnxruntime", "factory.renderer.pipelines", "eval.commands.predict"),
+    *("transformers.models.clip.modeling_clip", "timm.optim"),
+    *("sklearn.datasets", "factory.renderer.pipelines", "eval.commands.predict"),
     *("eval.measure", "eval.classifier", "eval.score", "factory.cli.new", "train.model"),
     *("factory.renderer.diffusers_renderer", "train.cli", "train.loop", "eval.commands.score"),
 )

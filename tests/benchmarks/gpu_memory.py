@@ -128,7 +128,7 @@ def _measure(
     )
     rows = plan(recipe).rows(0, model.batch)
     _free(device)
-    inference = InferenceSettings("bfloat16", **setting.inference)
+    inference = InferenceSettings(dtype="bfloat16", **setting.inference)
     renderer = Renderers(None, device=device, offload=setting.offload).get(recipe, inference)
     renderer.render(rows, batch_size=model.batch)
     wait_for(device)

@@ -196,7 +196,7 @@ def _compiled() -> dict[str, Any]:
 def passes_of(folder: Path, images: int, dtype: str, quantize: str | None = None) -> Passes:
     """Return the passes of one batch of guided images of a build."""
     recipe = load_recipe(str(recipe_file(folder, 100)))
-    settings = InferenceSettings(dtype, quantize=quantize)
+    settings = InferenceSettings(dtype=dtype, quantize=quantize)
     renderer: Any = Renderers(None, device="cpu").get(recipe, settings)
     rows = plan(recipe).rows(0, images)
     return Passes.of(renderer._pipeline, lambda: renderer.render(rows, batch_size=images))
