@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 
 from eval.report_page.command_words import LabelMaps, places, words
@@ -13,7 +12,10 @@ from eval.report_page.runs import Run, Runs
 from eval.report_page.score_command import score_command
 from eval.report_page.train_command import stretches_of, train_command
 from factory.common.redaction import one_line, redacted
-from factory.shards.settings import FixedSettings
+from factory.models.inference import INFERENCE_SETTINGS
+
+# Settings of a dataset that are options of `build`, before those of inference.
+_FIRST_SETTINGS = ("batch_size", "shard_size", "dtype", "threads", "device", "attempts")
 
 
 def commands(
@@ -46,8 +48,8 @@ def commands(
 
 def _build(dataset: Dataset) -> str:
     settings = dataset.manifest.settings
-    names = [one.name for one in fields(FixedSettings)]
-    options = {f"--{name.replace('_', '-')}": settings.get(name) for name in names}
+    names = (*_FIRST_SETTINGS, *INFERENCE_SETTINGS)
+    options = {f"--{key.replace('_', '-')}": settings.get(key) for key in names}
     return shlex.join(["data-factory", "build", "OUT/recipes", "NEW", *words(options)])
 
 
