@@ -89,10 +89,11 @@ SECTIONS = {
         "measurement, with a cache of compiled code that a build of one batch has filled; its "
         "images/s are without the start, in which each process reads the cache. The "
         "profile of a pass is one of torch's profiler: the share of each kind of operation in the "
-        "time of the UNet's passes of one batch, in one thread. Runs differ: three hours before, "
+        "time of the UNet's passes of one batch, in one thread. Runs differ: six hours before, "
         "with the same code for generation and the same processor (commit 2d2e1535), a build made "
         "17.7 [15.7, 19.6] images/s, 7.14 [6.8, 7.48] times one image per call, and the first ten "
-        "images took 8.71 [8.32, 9.11] s, 0.798 of the diffusers script.",
+        "images took 8.71 [8.32, 9.11] s, 0.798 of the diffusers script; in between (commit "
+        "4175d954) it made 14.8, 5.67 times, and took 13 s, 0.784.",
         "cpu_generation",
         tried=(
             "with the same outputs, CPU time of the UNet against that of a build in bfloat16 "
@@ -104,31 +105,35 @@ SECTIONS = {
             "faster, but with other outputs, which would change the bytes of datasets (same "
             "command): group norm in float32 0.86 [0.83, 0.98], group norm in contiguous order "
             "0.94 [0.86, 1.00], all layers in contiguous order 0.93 [0.86, 1.01]",
-            "Winograd's F(4x4, 3x3) for the 3x3 convolutions of 128 and more channels, built of "
-            "torch's batched products: 0.92 [0.86, 0.96] of the UNet's CPU time in float32 (40 "
-            "pairs, one thread, an AMD EPYC with AVX2, load 4; medians of three other runs under "
-            "load 7 to 12: 0.86, 0.91, 0.95); outputs of at most 4 differ by up to 2e-5. Layers, "
-            "batches of 32 guided images, medians of 11 pairs: maps of 4 x 4 take 0.54 to 0.70 of "
-            "the time, maps of 8 x 8 from 192 and more channels 0.64 to 0.74, from 128 channels "
-            "0.92. F(2x2, 3x3) takes 0.85 to 1.7",
-            "in float32 on the same processor, CPU time of the UNet per image against batches of "
-            "32 (12 pairs, one thread, load 8 to 13; the same again has 0.92 [0.87, 1.01], so "
-            "smaller differences mean nothing): batches of 8 images 1.18 [1.14, 1.51], of 16 1.08 "
-            "[0.99, 1.20], of 64 0.90 [0.83, 1.02]; linear layers by oneDNN instead of MKL 0.97 "
-            "[0.92, 1.05], with weights packed for MKL 0.98 [0.91, 1.03] (same outputs); "
-            "denormals flushed to zero 0.96 [0.92, 1.10]; in processes of their own (10 rounds in "
-            "turn) huge pages (`GLIBC_TUNABLES=glibc.malloc.hugetlb=1`) 0.98 [0.95, 1.03], "
-            "`ONEDNN_DEFAULT_FPMATH_MODE=BF16` 1.03 [0.93, 1.16]. Batches of 32 take no new "
-            "pages from the system (0 page faults per pass), so the allocator's settings of "
-            "`train` save nothing in passes",
-            "a faster start: of 16.3 s of CPU time of ten images (one run, other "
-            "work beside; times of the process between imports), torch took 2.7, `torch._dynamo` "
-            "2.2, which transformers imports without a condition, the other imports and the "
-            "model's files 6.7, the first batch 2.5, card and plots 0.9, all else 1.3. Exact "
-            "submodules avoid nothing, because the packages that contain them import all "
-            "autoencoders and transformers; diffusers has no setting that leaves out peft or scipy"
-            " where they are installed. Leaving without Python's own end of a program would save "
-            "another 0.6 (three runs), but also skip what libraries do at the end",
+            "the same variants in float32 on an AMD EPYC with AVX2 (15 pairs, quiet machine; "
+            "`python -m tests.benchmarks.network_variants --dtype float32 --rounds 15`): one "
+            "product for queries, keys and values 1.02 [0.99, 1.05], projections of the text once "
+            "per image 0.97 [0.93, 1.03], group norm in contiguous order 1.05 [1.01, 1.15], all "
+            "layers in contiguous order 1.22 [1.16, 1.25]; the unchanged UNet has 0.98 [0.88, "
+            "1.03]",
+            "in the same run, Winograd's F(4x4, 3x3) for the 3x3 convolutions of 128 and more "
+            "channels, built of torch's batched products: 0.93 [0.89, 0.98], which is too little "
+            "for other bytes. Outputs of at most 4 differ by up to 2e-5. Of single layers "
+            "(measured once under load, by a script that was not kept), maps of 4 x 4 take 0.54 to "
+            "0.70 of the time, maps of 8 x 8 from 192 and more channels 0.64 to 0.74; F(2x2, 3x3) "
+            "takes 0.85 to 1.7",
+            "measured once under load, by scripts that were not kept, in float32 on the same "
+            "processor: CPU time of the UNet per image against batches of 32 (12 pairs; the same "
+            "again has 0.92 [0.87, 1.01], so smaller differences mean nothing): batches of 8 "
+            "images 1.18 [1.14, 1.51], of 16 1.08 [0.99, 1.20], of 64 0.90 [0.83, 1.02]; linear "
+            "layers by oneDNN instead of MKL 0.97 [0.92, 1.05], with weights packed for MKL 0.98 "
+            "[0.91, 1.03]; denormals flushed to zero 0.96 [0.92, 1.10]; huge pages of glibc 0.98 "
+            "[0.95, 1.03]; oneDNN's products in bfloat16 1.03 [0.93, 1.16]. Batches of 32 take no "
+            "new pages from the system, so the allocator's settings of `train` save nothing",
+            "a faster start: of 16.3 s of CPU time of ten images (one run, other work beside; "
+            "times of the process between imports), torch took 2.7, `torch._dynamo` 2.2, which "
+            "transformers imports without a condition, the other imports and the model's files "
+            "6.7, the first batch 2.5, card and plots 0.9 (plots are in another process now), all"
+            " else 1.3. Exact submodules avoid nothing, because the packages that contain them "
+            "import all autoencoders and transformers; diffusers has no setting that leaves out "
+            "peft or scipy where they are installed. Leaving without Python's own end of a "
+            "program would save another 0.6 (three runs), but also skip what libraries do at the "
+            "end",
         ),
     ),
     "overhead": Section(
@@ -141,9 +146,9 @@ SECTIONS = {
         "calls (`tests/benchmarks/profiles.py`). It includes the clocks' own time, so the phases "
         "add up to more than the marginal CPU time above. A phase that takes the same time for any "
         "number of images, such as the card, has a marginal time near 0, which noise can make "
-        "negative. Runs differ: two hours before, with the same code for all this and the same "
-        "processor (commit 06360fdc), two processes made 8,253 [5,407, 12,207] images/s, one 6,748 "
-        "[4,571, 9,145], and compression alone 10,792 [8,867, 227,602].",
+        "negative. Runs differ: six hours before, with the same code but for the plots and the "
+        "same processor (commit 06360fdc), two processes made 8,253 [5,407, 12,207] images/s, one "
+        "6,748 [4,571, 9,145], and compression alone 10,792 [8,867, 227,602].",
         "overhead",
         tried=(
             "a faster PNG encoder: of 191 CPU µs for an image, 162 are Pillow's compression, about "
@@ -164,11 +169,13 @@ SECTIONS = {
             "encoding without tasks: 222 CPU µs per image, with them 215 (`generate_rows` of 512 "
             "ready images, lowest of 40 rounds in turn, machine busy)",
             "a start with fewer imports: of 3.1 s of CPU time of the 1,000 images (one run, "
-            "machine busy), imports take 1.8; of these matplotlib and its dependencies 0.6, this "
-            "project 0.3, numpy 0.2 and pydantic 0.1, which the build and its card use. Drawing "
-            "the plots of the card takes 0.3 more, and other plots would have other bytes. Labels "
-            "that are no formulas by `rc_context` instead of one by one: 0.35 s instead of 0.33 "
-            "(lowest of 12 rounds)",
+            "machine busy), imports took 1.8; of these this project 0.3, numpy 0.2 and pydantic "
+            "0.1, which the build uses. matplotlib (0.6) and plotting (0.3) are in a process of "
+            "their own now: the 1,000 images took 2.54 [2.21, 2.78] s instead of 2.96 [2.64, "
+            "3.46], with as much CPU time (3.22 and 3.15 s; 12 pairs of commit 907cd3e8 and this "
+            "code in turn, quiet machine, `build_ready` of `tests/benchmarks/overhead.py`). "
+            "Labels that are no formulas by `rc_context` instead of one by one: 0.35 s instead of"
+            " 0.33 (lowest of 12 rounds)",
         ),
     ),
     "reading": Section(
