@@ -10,7 +10,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -354,11 +353,15 @@ def test_a_second_stop_is_ignored_and_handlers_come_back() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_stop_that_a_library_replaces_by_its_own_error_is_a_stop() -> None:
+@pytest.mark.parametrize("is_named", [False, True])
+def test_a_stop_that_a_library_replaces_by_its_own_error_is_a_stop(is_named: bool) -> None:
     """Also inside another block: that of a command around the one of `build`."""
     with stopping_on_signals(), pytest.raises(Stopped), stopping_on_signals():
-        with suppress(Stopped):
+        try:
             os.kill(os.getpid(), signal.SIGTERM)
+        except Stopped as stop:
+            if is_named:
+                raise ValueError("Error calling __set_name__") from stop
         raise ValueError("Error building a validator: Stopped: ...")
 
 

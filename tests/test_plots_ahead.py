@@ -67,8 +67,9 @@ def children() -> list[psutil.Process]:
         ("print('no image')", 1),
         # As a log line about a character that no font has.
         (f"import sys; sys.stderr.write('!'); {plots_ahead._CODE}", 1),
+        (f"print('!'); {plots_ahead._CODE}", 1),
     ],
-    ids=["plotted", "fails", "killed", "no image", "warns"],
+    ids=["plotted", "fails", "killed", "no image", "warns", "prints"],
 )
 def test_the_card_has_the_same_plots(
     code: str | None,

@@ -17,7 +17,7 @@ from factory.recipe.resolved import ResolvedRecipe
 
 # The child imports what this process would. PYTHONPATH would also change what runs at its start.
 _CODE = "import sys; sys.path[:] = {path}; from factory.card import plot_process as p; p.main()"
-_PNG = b"\x89PNG"
+_PNG_BEGINS, _PNG_ENDS = b"\x89PNG", b"IEND\xaeB`\x82"
 # Plots take seconds. A process that was suspended must not stop the build.
 _MOST_S = 10.0
 
@@ -33,8 +33,10 @@ class _Process:
 
         Raises:
             OSError: The system starts no process.
+            RuntimeError: It starts no thread.
         """
         self._plots: bytes | None = None
+        self._thread = Thread(target=self._take, args=(pickle.dumps(found),), daemon=True)
         code = _CODE.format(path=[str(folder) for folder in sys.path])
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-c", code],
@@ -42,7 +44,6 @@ class _Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        self._thread = Thread(target=self._take, args=(pickle.dumps(found),), daemon=True)
         try:
             self._thread.start()
         except BaseException:
@@ -52,7 +53,8 @@ class _Process:
     def _take(self, found: bytes) -> None:
         plots, said = self._process.communicate(found)
         # Its warnings are not shown; plotting again in this process prints them.
-        if self._process.returncode == 0 and not said and plots.startswith(_PNG):
+        is_png = plots.startswith(_PNG_BEGINS) and plots.endswith(_PNG_ENDS)
+        if self._process.returncode == 0 and not said and is_png:
             self._plots = plots
 
     def result(self) -> bytes | None:
@@ -75,8 +77,9 @@ def plotting_ahead(recipes: Sequence[ResolvedRecipe]) -> Iterator[None]:
     """
     found = spreads(recipes) if cores_per_process() > 1 else ([], [])
     process = None
-    if any(found):
-        with suppress(OSError):
+    # A Python inside another program has no path of its own.
+    if any(found) and sys.executable:
+        with suppress(OSError, RuntimeError):
             process = _Process(found)
     if process is None:
         yield

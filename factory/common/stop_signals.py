@@ -47,7 +47,10 @@ class _Stop:
             yield
         except Exception as error:
             stop = self.raised
-            if stop is None or stop is before or stop in _handled(error):
+            if stop is None or stop is before:
+                raise
+            # An error of the cleanup after a stop is shown, unless it stands for the stop.
+            if stop in _handled(error) and error.__cause__ is not stop:
                 raise
             raise stop from error
 

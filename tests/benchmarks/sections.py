@@ -78,22 +78,23 @@ SECTIONS = {
     ),
     "cpu": Section(
         "Generation on a CPU",
-        "`data-factory build` with the embedded generator (64 px, 8 steps, stored at 32 px) in a "
-        "process per core, the default, against the same model in diffusers. Images/s of the build "
-        "are marginal: further images divided by further seconds of the whole command. Images/s "
-        "depend on other work on the machine, CPU time less: that of a build is marginal too, and "
-        "includes all processes. Bare passes run in processes of their own, so chance can put a "
-        "build above this limit. *Large matrix products* have as many operations as the passes of "
-        "an image, 7.8 GFLOP (FlopCounterMode), in the same type: passes can hardly be faster. "
-        "*build --compile network* is measured once, after the others and against their last "
-        "measurement, with a cache of compiled code that a build of one batch has filled; its "
-        "images/s are without the start, in which each process reads the cache. The "
-        "profile of a pass is one of torch's profiler: the share of each kind of operation in the "
-        "time of the UNet's passes of one batch, in one thread. Runs differ: six hours before, "
-        "with the same code for generation and the same processor (commit 2d2e1535), a build made "
-        "17.7 [15.7, 19.6] images/s, 7.14 [6.8, 7.48] times one image per call, and the first ten "
-        "images took 8.71 [8.32, 9.11] s, 0.798 of the diffusers script; in between (commit "
-        "4175d954) it made 14.8, 5.67 times, and took 13 s, 0.784.",
+        "`data-factory build` with the embedded generator (64 px, 8 steps, stored at 32 px) "
+        "in a process per core, the default, against the same model in diffusers. Images/s of"
+        " the build are marginal: further images divided by further seconds of the whole "
+        "command. Images/s depend on other work on the machine, CPU time less: that of a "
+        "build is marginal too, and includes all processes. Bare passes run in processes of "
+        "their own, so chance can put a build above this limit. *Large matrix products* have "
+        "as many operations as the passes of an image, 7.8 GFLOP (FlopCounterMode), in the "
+        "same type: passes can hardly be faster. *build --compile network* is measured once, "
+        "after the others and against their last measurement, with a cache of compiled code "
+        "that a build of one batch has filled; its images/s are without the start, in which "
+        "each process reads the cache. The two builds without it differ more than it gains. "
+        "The profile of a pass is one of torch's profiler: the share of each kind of "
+        "operation in the time of the UNet's passes of one batch, in one thread; the profile "
+        "above is of another run. Runs differ: six hours before, with the same computation and processor (commit 2d2e1535), a build made 17.7 [15.7, 19.6] "
+        "images/s, 7.14 [6.8, 7.48] times one image per call, and the first ten images took "
+        "8.71 [8.32, 9.11] s, 0.798 of the diffusers script; in between (commit 4175d954) it "
+        "made 14.8, 5.67 times, and took 13 s, 0.784.",
         "cpu_generation",
         tried=(
             "with the same outputs, CPU time of the UNet against that of a build in bfloat16 "
@@ -102,8 +103,8 @@ SECTIONS = {
             "bfloat16 --rounds 20`): weights of convolutions packed once 1.00 [0.84, 1.10], one "
             "product for queries, keys and values 1.03 [0.91, 1.19], projections of the text once "
             "per image 0.98 [0.86, 1.13]; the unchanged UNet has 1.00 [0.97, 1.13]",
-            "faster, but with other outputs, which would change the bytes of datasets (same "
-            "command): group norm in float32 0.86 [0.83, 0.98], group norm in contiguous order "
+            "with other outputs, which would change the bytes of datasets (same command), perhaps"
+            " faster: group norm in float32 0.86 [0.83, 0.98], group norm in contiguous order "
             "0.94 [0.86, 1.00], all layers in contiguous order 0.93 [0.86, 1.01]",
             "the same variants in float32 on an AMD EPYC with AVX2 (15 pairs, quiet machine; "
             "`python -m tests.benchmarks.network_variants --dtype float32 --rounds 15`): one "
@@ -138,17 +139,25 @@ SECTIONS = {
     ),
     "overhead": Section(
         "Building without generation",
-        "A build in one process whose renderer returns ready 32 x 32 images: planning, checks, "
-        "PNG, Parquet, manifest and card. The alternative is a plain loop: prompts by f-string, "
-        "PNG by Pillow, `Dataset.from_dict(...).to_parquet` for every 512 rows. *Compression "
-        "alone* is the limit: Pillow's encoder for the same images in as many processes. The "
-        "profile is the marginal CPU time of each phase in all threads, without the phases that it "
-        "calls (`tests/benchmarks/profiles.py`). It includes the clocks' own time, so the phases "
-        "add up to more than the marginal CPU time above. A phase that takes the same time for any "
-        "number of images, such as the card, has a marginal time near 0, which noise can make "
-        "negative. Runs differ: six hours before, with the same code but for the plots and the "
-        "same processor (commit 06360fdc), two processes made 8,253 [5,407, 12,207] images/s, one "
-        "6,748 [4,571, 9,145], and compression alone 10,792 [8,867, 227,602].",
+        "A build in one process, beside one that plots the card for about a second, whose "
+        "renderer returns ready 32 x 32 images: planning, checks, PNG, Parquet, manifest and "
+        "card. The alternative is a plain loop: prompts by f-string, PNG by Pillow, "
+        "`Dataset.from_dict(...).to_parquet` for every 512 rows. *Compression alone* is the "
+        "limit: Pillow's encoder for the same images in as many processes. The profile is the"
+        " marginal CPU time of each phase in all threads, without the phases that it calls "
+        "(`tests/benchmarks/profiles.py`). It includes the clocks' own time and comes from "
+        "other builds, so the phases need not add up to the marginal CPU time above. A phase "
+        "that takes the same time for any number of images, such as the card, has a marginal "
+        "time near 0, which noise can make negative. Peak memory is that of the larger "
+        "process, not the sum. With plots beside it, a build of 1,000 images took 2.54 [2.21,"
+        " 2.78] s instead of 2.96 [2.64, 3.46] (median, lowest, highest; it saved 0.51 [0.15,"
+        " 0.84] s in each of 12 pairs with commit 907cd3e8, quiet machine, `build_ready` of "
+        "`tests/benchmarks/overhead.py`; CPU time 3.22 [2.88, 3.52] and 3.15 [2.86, 3.64] s)."
+        " Runs differ: on the same processor, two processes made 8,253 [5,407, 12,207] "
+        "images/s six hours before (commit 06360fdc; one process 6,748 [4,571, 9,145], "
+        "compression alone 10,792 [8,867, 227,602], a difference of two short times) and "
+        "4,843 [3,517, 6,644] four hours before (4175d954; 5,394 [4,959, 6,979] and 8,113 "
+        "[7,167, 11,729]).",
         "overhead",
         tried=(
             "a faster PNG encoder: of 191 CPU µs for an image, 162 are Pillow's compression, about "
@@ -170,12 +179,9 @@ SECTIONS = {
             "ready images, lowest of 40 rounds in turn, machine busy)",
             "a start with fewer imports: of 3.1 s of CPU time of the 1,000 images (one run, "
             "machine busy), imports took 1.8; of these this project 0.3, numpy 0.2 and pydantic "
-            "0.1, which the build uses. matplotlib (0.6) and plotting (0.3) are in a process of "
-            "their own now: the 1,000 images took 2.54 [2.21, 2.78] s instead of 2.96 [2.64, "
-            "3.46], with as much CPU time (3.22 and 3.15 s; 12 pairs of commit 907cd3e8 and this "
-            "code in turn, quiet machine, `build_ready` of `tests/benchmarks/overhead.py`). "
-            "Labels that are no formulas by `rc_context` instead of one by one: 0.35 s instead of"
-            " 0.33 (lowest of 12 rounds)",
+            "0.1, which the build uses (0.9 of matplotlib and plotting are in another process "
+            "now). Turning formulas off for all labels at once (`rc_context`) instead of one by "
+            "one: 0.35 s instead of 0.33 (lowest of 12 rounds)",
         ),
     ),
     "reading": Section(
