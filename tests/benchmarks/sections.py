@@ -91,10 +91,11 @@ SECTIONS = {
         "each process reads the cache. The two builds without it differ more than it gains. "
         "The profile of a pass is one of torch's profiler: the share of each kind of "
         "operation in the time of the UNet's passes of one batch, in one thread; the profile "
-        "above is of another run. Runs differ: six hours before, with the same computation and processor (commit 2d2e1535), a build made 17.7 [15.7, 19.6] "
-        "images/s, 7.14 [6.8, 7.48] times one image per call, and the first ten images took "
-        "8.71 [8.32, 9.11] s, 0.798 of the diffusers script; in between (commit 4175d954) it "
-        "made 14.8, 5.67 times, and took 13 s, 0.784.",
+        "above is of another run. Runs differ: six hours before, with the same computation "
+        "and processor (commit 2d2e1535), a build made 17.7 [15.7, 19.6] images/s, 7.14 [6.8,"
+        " 7.48] times one image per call, and the first ten images took 8.71 [8.32, 9.11] s, "
+        "0.798 of the diffusers script; in between (commit 4175d954) it made 14.8, 5.67 "
+        "times, and took 13 s, 0.784.",
         "cpu_generation",
         tried=(
             "with the same outputs, CPU time of the UNet against that of a build in bfloat16 "
