@@ -92,6 +92,7 @@ NOT_RUN = {
         "python docs/distill_embedded.py": "test_distill_embedded.py, in small",
         "python docs/measure_few_steps.py": "needs its datasets; test_adapters.py has a tiny one",
         "data-factory build cifar10/random-guidance": "measures for minutes",
+        "python docs/compare_training.py": "trains six models",
         "pip install": "test_inference.py, where the packages are installed",
         "data-factory build RECIPE OUT --model flux --offload": "test_inference.py",
         "data-factory build RECIPE OUT --compile": "test_inference.py",
