@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from factory.cli import check
 from factory.common.errors import UserError
 from factory.models.embedded import embedded_dir
 from factory.planner.cut_prompts import cut_faults, cut_prompts
+from factory.planner.plan import plan
+from factory.planner.possible_prompts import possible_prompts
 from factory.recipe.library import load_recipe
 from factory.recipe.schema import Model
 from factory.recipe.text_encoders import encoders_at_hand, encoders_of_pipeline
@@ -194,3 +198,54 @@ def test_members_of_a_combination_are_checked(tmp_path: Path) -> None:
     (tmp_path / "both.yaml").write_text("name: both\ncombine: [r]\n")
     with pytest.raises(UserError, match=r"truncates \{class\} in 4 of 4 images"):
         run_check(str(tmp_path / "both.yaml"))
+
+
+VALUES = {
+    "variables": {
+        "size": {"per_class": {"cat": [1000000, 2]}, "default": [0.5, 1000000]},
+        "place": {"once": ["here", "there"]},
+        "pair": {"linked": ["day", "hour"], "values": [["mon", 1], ["tue", 2.5]]},
+        "count": {"integers": [1, 3]},
+    },
+    "classes": [{"label": "cat", "prompt": ["cat", "kitten"]}, {"label": "dog", "tail": "long"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "keys"),
+    [
+        ("plain", {}),
+        (["a {class}", "the {label} {size}"], VALUES),
+        (
+            "{class} {place} {count} {day} {hour}",
+            VALUES | {"negative_prompt": "no {count}", "sampling": {"guidance_scale": 2}},
+        ),
+    ],
+)
+def test_possible_prompts_contain_those_of_the_plan(
+    tmp_path: Path, prompt: Any, keys: dict[str, Any]
+) -> None:
+    recipe = load_recipe(str(write(tmp_path, prompt, images_per_class=40, **keys)))
+    rows = plan(recipe).rows(0, 80)
+    texts = possible_prompts(recipe)
+    assert texts is not None
+    assert {row.prompt for row in rows} | {row.negative_prompt for row in rows} <= texts
+
+
+@pytest.mark.parametrize("value", [{"uniform": [0, 1]}, {"integers": [1, 900]}])
+def test_many_prompts_are_not_listed(tmp_path: Path, value: dict[str, Any]) -> None:
+    keys = {"variables": {"x": value}}
+    recipe = load_recipe(str(write(tmp_path, "a {class} {x}", **keys)))
+    assert possible_prompts(recipe) is None
+
+
+def test_a_check_of_few_prompts_needs_no_numpy(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['numpy'] = None\n"
+        "from factory.command_line.cli import start; start()"
+    )
+    words = [sys.executable, "-c", code, "check", str(write(tmp_path, "a {class}"))]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "ok: 1 recipe, 4 images to generate\n"), (
+        done.stderr
+    )

@@ -4,19 +4,25 @@ The distributions are in `factory.distributions.discrete` and `factory.distribut
 `factory.distributions.scalar` combines them.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from factory.common.frozen import Frozen
 from factory.distributions.template import Value
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
+if TYPE_CHECKING:
+    # Recipes are read without numpy, whose import takes as long as reading them. Only sampling
+    # needs it.
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Integers = NDArray[np.int64]
 ValueType = Literal["string", "int64", "float64", "bool"]
 
 _MAX_INTEGER = 2**63 - 1

@@ -8,15 +8,17 @@ its commit). The captions are read when the first row is planned, by
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from factory.common.frozen import Frozen
-from factory.distributions.base import Distribution, Floats, Integers, Sampler, ValueType
+from factory.distributions.base import Distribution, Sampler, ValueType
 from factory.distributions.caption_texts import CaptionPlace, captions_of, require_captions
 from factory.distributions.template import Value
+
+if TYPE_CHECKING:
+    from factory.distributions.base import Floats, Integers
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _Name = Annotated[str, Field(strict=True, min_length=1)]
@@ -120,5 +122,5 @@ class _ClassCaptions:
         if self._source.order == "cycle":
             places = numbers % len(own)
         else:
-            places = (uniforms * len(own)).astype(np.int64)
+            places = (uniforms * len(own)).astype("int64")
         return [own[place] for place in places.tolist()]

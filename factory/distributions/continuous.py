@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import math
 from statistics import NormalDist
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from factory.common.frozen import Frozen
-from factory.distributions.base import (
-    Distribution,
-    Floats,
-    Integer,
-    Integers,
-    Number,
-    ValueType,
-    Weight,
-)
+from factory.distributions.base import Distribution, Integer, Number, ValueType, Weight
 from factory.distributions.template import Value, shown
+
+if TYPE_CHECKING:
+    from factory.distributions.base import Floats, Integers
 
 
 def _ordered(low: float, high: float) -> None:
@@ -76,6 +70,8 @@ class LogUniform(_Continuous):
 
     def sample(self, uniforms: Floats, numbers: Integers) -> list[Value]:
         """Scale the logarithm to the bounds."""
+        import numpy as np
+
         low, high = self.loguniform
         exponents = math.log(low) + uniforms * (math.log(high) - math.log(low))
         return _values(np.clip(np.exp(exponents), low, high))
@@ -152,6 +148,8 @@ class TruncatedNormal(_Continuous):
 
     def sample(self, uniforms: Floats, numbers: Integers) -> list[Value]:
         """Invert the part of the normal distribution between the bounds."""
+        import numpy as np
+
         own = self.truncated_normal
         low, high, sign = self._tail()
         along = uniforms if sign > 0 else 1 - uniforms
@@ -192,7 +190,7 @@ class WholeNumbers(Distribution):
     def sample(self, uniforms: Floats, numbers: Integers) -> list[Value]:
         """Divide (0, 1) into equal parts."""
         low, high = self.integers
-        return _values(low + (uniforms * (high - low + 1)).astype(np.int64))
+        return _values(low + (uniforms * (high - low + 1)).astype("int64"))
 
     def describe(self) -> str:
         """Name the bounds."""

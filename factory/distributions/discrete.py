@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 from pydantic import BeforeValidator, ConfigDict, Field, RootModel, model_validator
 
 from factory.common.frozen import Frozen
-from factory.distributions.base import Distribution, Floats, Integers, Scalar, Weight, value_type
+from factory.distributions.base import Distribution, Scalar, Weight, value_type
 from factory.distributions.template import Value, shown
+
+if TYPE_CHECKING:
+    from factory.distributions.base import Floats, Integers
 
 _MANY = 8
 
@@ -65,7 +67,7 @@ class Uniformly(RootModel[tuple[Scalar, ...]], _Listed):
 
     def sample(self, uniforms: Floats, numbers: Integers) -> list[Value]:
         """Divide (0, 1) into equal parts."""
-        places = (uniforms * len(self.root)).astype(np.int64)
+        places = (uniforms * len(self.root)).astype("int64")
         return _pick(self.root, places)
 
     def describe(self) -> str:
@@ -130,6 +132,8 @@ class Cycle(_Listed):
 
 def pick_by_weight(weights: Sequence[float], uniforms: Floats) -> Integers:
     """Return the position that each uniform number selects by weight, int64, shape (images,)."""
+    import numpy as np
+
     edges = np.cumsum(np.asarray(weights, np.float64))
     places = np.searchsorted(edges / edges[-1], uniforms, side="right")
     return np.minimum(places, len(weights) - 1).astype(np.int64)

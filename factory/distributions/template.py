@@ -7,6 +7,7 @@ conversions.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import repeat
 from typing import cast
 
@@ -67,6 +68,12 @@ def parse_template(text: str) -> Template:
     if faults:
         raise ValueError(faults[0])
     return template
+
+
+@lru_cache(maxsize=1024)
+def template_of(text: str) -> Template:
+    """Return a parsed template; cached, because a plan has few distinct ones and many rows."""
+    return parse_template(text)
 
 
 def examine_template(text: str) -> tuple[Template, list[str]]:

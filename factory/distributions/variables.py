@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, model_validator
 
 from factory.common.frozen import Frozen
-from factory.distributions.base import Distribution, Floats, Integers, Scalar, ValueType, value_type
+from factory.distributions.base import Distribution, Scalar, ValueType, value_type
 from factory.distributions.captions import Captions
 from factory.distributions.discrete import Uniformly
 from factory.distributions.scalar import KINDS, AnyDistribution, kind_of, tag_of, union_of
 from factory.distributions.template import Value
+
+if TYPE_CHECKING:
+    from factory.distributions.base import Floats, Integers
 
 
 class PerClass(Frozen):

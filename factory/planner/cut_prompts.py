@@ -4,17 +4,23 @@ If a class name or a variable's value is truncated, images get labels and values
 show; that is an error. If only other words are truncated, it is a warning.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from factory.common import console
 from factory.common.errors import Fault, UserError
 from factory.distributions.captions import Captions
-from factory.distributions.template import Value, shown
-from factory.planner.plan import ImageSpec, plan, template_of
+from factory.distributions.template import Value, shown, template_of
+from factory.planner.possible_prompts import possible_prompts
 from factory.recipe.resolved import ResolvedRecipe
 from factory.recipe.text_encoders import TextEncoder, encoders_at_hand
+
+if TYPE_CHECKING:
+    from factory.planner.plan import ImageSpec
 
 _BLOCK = 5_000
 _CHECKED_IMAGES = 20_000
@@ -104,6 +110,8 @@ def cut_faults(
     recipe: ResolvedRecipe, encoders: Sequence[TextEncoder], *, most: int | None = None
 ) -> tuple[list[Fault], list[Fault]]:
     """Return errors and warnings about the length of a config's prompts; see `cut_prompts`."""
+    if not _may_be_cut(recipe, encoders):
+        return [], []
     found = cut_prompts(recipe, encoders, most=most)
     if not found.cut:
         return [], []
@@ -129,6 +137,14 @@ def cut_faults(
         "first, or accept images that do not show them with --allow-cut-prompts"
     )
     return [recipe.fault(message, "prompt")], []
+
+
+def _may_be_cut(recipe: ResolvedRecipe, encoders: Sequence[TextEncoder]) -> bool:
+    """Return whether a prompt may exceed a limit, without planning any image."""
+    if not encoders:
+        return False
+    texts = possible_prompts(recipe)
+    return texts is None or any(one.count(text) > one.limit for text in texts for one in encoders)
 
 
 def _lost(
@@ -171,6 +187,9 @@ def _values(recipe: ResolvedRecipe, spec: ImageSpec) -> dict[str, Value | None]:
 
 def _specs(recipe: ResolvedRecipe, most: int | None) -> Iterator[ImageSpec]:
     """Yield a plan's rows, or `most` of them in blocks spread over it, block by block."""
+    # Not needed by most checks, and its import takes as long as they do.
+    from factory.planner.plan import plan
+
     planned = plan(recipe)
     total = len(planned)
     wanted = min(total, most or total)

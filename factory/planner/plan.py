@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import repeat
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ from factory.common.errors import UserError
 from factory.data import columns as schema
 from factory.distributions.base import Distribution, Sampler
 from factory.distributions.discrete import Constant, pick_by_weight
-from factory.distributions.template import Template, Value, parse_template
+from factory.distributions.template import Value, template_of
 from factory.distributions.variables import Once, PerClass
 from factory.planner.listed import first_images, listed_images, scattered
 from factory.planner.streams import attempt_seed, seeds, uniforms
@@ -330,9 +329,3 @@ def _filled(texts: Sequence[str], columns: Mapping[str, Sequence[Value | None]])
         for place, filled in zip(own, template.fill(values, count=len(own)), strict=True):
             found[place] = filled
     return found
-
-
-@lru_cache(maxsize=1024)
-def template_of(text: str) -> Template:
-    """Return a parsed template; cached, because a plan has few distinct ones and many rows."""
-    return parse_template(text)

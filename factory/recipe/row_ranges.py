@@ -5,7 +5,6 @@ import textwrap
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-import numpy as np
 from pydantic import BeforeValidator
 
 Ranges = tuple[tuple[int, int], ...]
@@ -71,6 +70,8 @@ def count_rows(ranges: Ranges) -> int:
 
 def count_per_class(lists: Iterable[Ranges], num_classes: int) -> tuple[int, ...]:
     """Return the number of listed images of each class; the class is index % num_classes."""
+    import numpy as np
+
     counts = np.zeros(num_classes, np.int64)
     for first, last in (one for ranges in lists for one in ranges):
         whole, rest = divmod(last - first + 1, num_classes)
