@@ -45,14 +45,10 @@ def summary(results: Results) -> Iterator[str]:
 
 
 def _cpu(found: Sequence[Figure]) -> str:
-    single, batches = (
-        number(ratio(found, "build", other))
-        for other in ("one image per call", "batches of 32, float32")
-    )
-    return (
-        f"{number(ours(found, 'build'))} images/s, {single} times diffusers with one image per "
-        f"call and {batches} times with batches of 32"
-    )
+    # Their full names say in which type they computed.
+    names = [find(found, "build", start).other for start in ("one image per call", "batches of 32")]
+    single, batches = (f"{number(ratio(found, 'build', name))} times {name}" for name in names)
+    return f"{number(ours(found, 'build'))} images/s; against diffusers, {single}, and {batches}"
 
 
 def _start(found: Sequence[Figure]) -> str:

@@ -7,11 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from .figures import number
 from .timing import Figure, Spread
 
-_COLUMNS = (
-    *("measured", "unit", "n", "data-factory", "alternative", "alternative's figure", "ratio"),
-    "note",
-)
-_TEXTS = ("unit", "alternative", "note")
+_COLUMNS = ("measured", "n", "data-factory", "alternative", "alternative's figure", "ratio")
 _PROFILE = "profile"
 
 
@@ -26,7 +22,7 @@ def tables(figures: Sequence[Figure], grid_by: str = "") -> Iterator[str]:
     profiles = _profiles(figures)
     apart = {id(one) for group in (cells, *profiles.values()) for one in group}
     if rest := [one for one in figures if id(one) not in apart]:
-        yield from comparisons(rest)
+        yield from table(_COLUMNS, map(_compared, rest), ["alternative"])
     for (name, unit), phases in profiles.items():
         yield from ("", *_profile(name, unit, phases))
     if cells:
@@ -43,17 +39,12 @@ def table(
     yield from map(_line, rows)
 
 
-def comparisons(figures: Sequence[Figure]) -> Iterator[str]:
-    """Yield one line per figure; the column of notes is left out if it is empty."""
-    rows = [_compared(one) for one in figures]
-    width = len(_COLUMNS) if any(row[-1] for row in rows) else len(_COLUMNS) - 1
-    yield from table(_COLUMNS[:width], [row[:width] for row in rows], _TEXTS)
-
-
 def _compared(one: Figure) -> tuple[str, ...]:
+    # The page is too narrow for columns of units and notes.
+    what = f"{one.what} ({one.unit}){f'; *{one.note}*' if one.note else ''}"
     other = f"limit: {one.other}" if one.is_limit else one.other
-    found = (one.what, one.unit, str(one.ours.count), spread(one.ours), other, spread(one.others))
-    return (*found, spread(one.ratio), one.note)
+    figures = spread(one.ours), other, spread(one.others), spread(one.ratio)
+    return (what, str(one.ours.count), *figures)
 
 
 def _profiles(figures: Sequence[Figure]) -> Mapping[tuple[str, str], list[Figure]]:

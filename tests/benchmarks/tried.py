@@ -61,8 +61,8 @@ work on the machine, times of the process between imports.
 """
 
 OVERHEAD = """\
-All on a busy machine. Unless an item says otherwise, figures are CPU µs per image, the lowest of
-several rounds.
+All but the last on a busy machine. Unless an item says otherwise, figures are CPU µs per image, the
+lowest of several rounds.
 
 - **A faster PNG encoder** - other bytes. Of 191 µs, 162 are Pillow's compression, about half of it
   the choice of filters.
@@ -95,7 +95,7 @@ READING = """\
   decompression (lowest of 60 rounds in turn, other work on the machine).
 - **Parts of the file compared in place** - no gain: 22.6 CPU µs, with a copy 22.3 (lowest of 100
   rounds in turn, busy machine).
-- **Fewer imports** - both are needed. The first `verify` of a process takes 0.18 s of CPU time for
-  imports, mostly pyarrow and numpy's random numbers (three runs). A large dataset takes no more
-  than a small one.
+- **Fewer imports** - those left are needed. The first `verify` of a process takes 0.18 s of CPU
+  time for imports, mostly pyarrow and numpy's random numbers (three runs). A large dataset takes no
+  more than a small one.
 """
