@@ -2,60 +2,90 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .goals import GOALS
+from .figures import find, number, of_full_run
+from .goals import GOALS, MISSED
 from .results import Results
 from .sections import SECTIONS, Section
-from .timing import Figure, Spread
+from .summary import MILLION_OF, summary
+from .tables import table, tables
+from .timing import Figure
 
 NOT_MEASURED = "not measured"
-MILLION_OF = "Stable Diffusion 1.4, 512 px: build"
-"""The figure that the cost of a million images is computed from."""
 _IMAGES = 1_000_000
 _GPUS = (1, 64)
 
 _HEAD = """\
 # Performance
 
-Measured by `make bench` and, on a machine with a CUDA device, `make bench-gpu`. Each line compares
-this project with an alternative. Both were measured in turn in the same run, in fresh processes
-where start-up counts. A cell has the median of n measurements (their mean if n is 2) and, in
-brackets, the lowest and highest. The ratio is this project's figure divided by the alternative's,
-pair by pair: above 1 is better for rates (images/s), below 1 for times and memory. Compare ratios:
-the figures depend on the machine, and with n = 2 or under load a small difference means little.
-Sections may come from different machines and states of the code; each names its own.
+Speed and memory of this project against the usual ways to do the same. These are medians of n
+measurements, or their mean if n is 2:
+
+"""
+_GOALS = """
+`make bench` measures everything but the GPU sections; `make bench-gpu` measures those on a machine
+with a CUDA device.
 
 ## Goals
 
-Those set for this project before measuring, and medians. *Load* is the average number of processes
-in the minute before a section, those of the section before it included. Where other work went on,
-it slowed the measurements down, and a goal may be missed only because of that.
+They were set before measuring and are compared with medians; those missed are first. Other work on
+the machine slows a measurement down, so it alone can make one miss its goal. A section shows this
+load below its tables.
 
-| section | measured | goal | figure | result | load |
-|---|---|---|---|---|---|
 """
-_LOAD = "load before"
+_HOW = """
+## How to read the tables
+
+- This project and its alternative are measured in turn in the same run, in fresh processes where
+  the start counts.
+- A cell has the median of n measurements (the mean if n is 2) and, in brackets, the lowest and
+  highest.
+- *Ratio* is this project's figure divided by the alternative's, pair by pair. Above 1 is better for
+  rates (images/s), below 1 for times and memory.
+- *Limit* marks an alternative that does only what cannot be left out.
+- Compare ratios: figures depend on the machine. With n = 2 or under load, a small difference means
+  little.
+- The line below a section's tables names its machine and commit. They may differ between sections.
+  *Load before* is the average number of processes in the minute before, including those of the
+  section measured before it.
+"""
 _WHERE = {
     "bench": "Run `make bench` on a quiet machine.",
     "bench-gpu": "No CUDA device was available; run `make bench-gpu` on a machine with one.",
 }
-_COLUMNS = "| measured | unit | n | data-factory | alternative | its figure | ratio | note |"
-_RULE = "|---|---|---:|---:|---|---:|---:|---|"
+# Lowest and highest, and the number of measurements, stay on one line.
+_UNBROKEN = re.compile(r"\[-?[\d.,]+, -?[\d.,]+\]|\(n = \d+\)")
+_GOAL_COLUMNS = ("measured", "goal", "figure", "result", "section")
+_MILLION = """\
+Computed from the images/s of a build of Stable Diffusion 1.4 above: 40 DDIM steps with guidance.
+Only one GPU is measured. Hours on several GPUs are those on one divided by their number; the time
+for which they [wait at the end](#many-processes-simulated) is left out."""
 
 
 def text(results: Results) -> str:
     """Return the page; sections without results are marked as not measured."""
     versions = _usual_versions(results)
-    parts = [f"{_HEAD}{''.join(_goals(results))}"]
+    answers = "\n".join(_wrapped(line, indent="  ") for line in summary(results))
+    goals = "\n".join(_goals(results))
+    parts = [f"{_HEAD}{answers}\n{_GOALS}{goals}\n{_HOW}"]
     for name, section in SECTIONS.items():
         parts.append("\n".join(_section(section, results.get(name), versions)))
     parts.append("\n".join(_million(results.get("gpu"))))
     if versions:
-        parts.append(f"Versions, unless a section names others: {versions}.\n")
-    return "\n".join(parts)
+        parts.append(f"{_wrapped(f'Versions, unless a section names others: {versions}.')}\n")
+    return _UNBROKEN.sub(lambda found: found[0].replace(" ", "\u00a0"), "\n".join(parts))
+
+
+def _wrapped(words: str, *, indent: str = "") -> str:
+    """Break a line as the other pages do; tables cannot be broken."""
+    return textwrap.fill(
+        words, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _usual_versions(results: Results) -> str:
@@ -69,70 +99,46 @@ def _named(facts: Mapping[str, str], between: str = " ") -> str:
 
 
 def _goals(results: Results) -> Iterator[str]:
-    """Yield the lines of the table of goals."""
+    """Yield the table of goals, those missed first, and why they were missed."""
+    rows, reasons = [], []
     for name, section in SECTIONS.items():
-        found = results.get(name, {})
-        is_full = found.get("status") == "measured" and found["scale"] == "full"
-        figures = [Figure.of_dict(one) for one in found["figures"]] if is_full else []
-        load = found["machine"].get(_LOAD, "not recorded") if is_full else ""
+        figures = of_full_run(results.get(name))
         for goal in GOALS.get(name, ()):
-            cells = (f"[{name}](#{_anchor(section.title)})", *goal.row(figures), load)
-            yield f"| {' | '.join(cells)} |\n"
-
-
-def _anchor(title: str) -> str:
-    return title.lower().replace(",", "").replace(" ", "-")
+            what, limit, _, verdict = cells = goal.row(figures)
+            link = f"[{name}](#{section.anchor})"
+            rows.append([*cells, link])
+            if verdict == MISSED:
+                reasons.append(f"- **{what}**, {limit}: {goal.why(figures)} ({link})")
+    order = (MISSED, "reached", "")
+    rows.sort(key=lambda row: order.index(row[3]))
+    yield from table(_GOAL_COLUMNS, rows, _GOAL_COLUMNS)
+    if reasons:
+        yield "\nWhy goals were missed:\n"
+        yield from (_wrapped(one, indent="  ") for one in reasons)
 
 
 def _section(section: Section, found: Mapping[str, Any] | None, versions: str) -> Iterator[str]:
     yield f"## {section.title}\n"
-    yield f"{section.about}\n"
+    yield section.about
     if found is None:
         yield f"{NOT_MEASURED.capitalize()}. {_WHERE[section.target]}\n"
     else:
-        yield from _results(found, versions)
+        yield from _results(found, section, versions)
+    if section.earlier:
+        yield section.earlier
     if section.tried:
-        yield "Tried, and not used:\n"
-        yield from (f"- {one[0].upper()}{one[1:]}." for one in section.tried)
-        yield ""
+        yield "### Tried, and not used\n"
+        yield section.tried
 
 
-def _results(found: Mapping[str, Any], versions: str) -> Iterator[str]:
+def _results(found: Mapping[str, Any], section: Section, versions: str) -> Iterator[str]:
     if found["status"] == "failed":
         yield f"Failed: {found['reason']}\n"
     else:
-        yield from _table([Figure.of_dict(one) for one in found["figures"]])
+        yield from tables([Figure.of_dict(one) for one in found["figures"]], section.grid_by)
     if found["scale"] != "full":
         yield f"\n**A {found['scale']} run with small counts: the figures mean nothing.**"
-    yield f"\n{_origin(found, versions)}\n"
-
-
-def _table(figures: Sequence[Figure]) -> Iterator[str]:
-    yield _COLUMNS
-    yield _RULE
-    for one in figures:
-        cells = (
-            one.what,
-            one.unit,
-            str(one.ours.count),
-            _spread(one.ours),
-            f"limit: {one.other}" if one.is_limit else one.other,
-            _spread(one.others),
-        )
-        yield f"| {' | '.join((*cells, _spread(one.ratio), one.note))} |"
-
-
-def _spread(spread: Spread | None) -> str:
-    if spread is None:
-        return ""
-    if spread.count == 1:
-        return _number(spread.median)
-    return f"{_number(spread.median)} [{_number(spread.low)}, {_number(spread.high)}]"
-
-
-def _number(value: float) -> str:
-    """Return three significant digits, without exponents."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    yield f"\n{_wrapped(_origin(found, versions))}\n"
 
 
 def _origin(found: Mapping[str, Any], versions: str) -> str:
@@ -146,29 +152,23 @@ def _origin(found: Mapping[str, Any], versions: str) -> str:
 def _million(found: Mapping[str, Any] | None) -> Iterator[str]:
     """Yield the cost of a million images, from measured images/s only."""
     yield "## The cost of a million 512 px images\n"
-    yield (
-        "Stable Diffusion 1.4, 40 DDIM steps with guidance, images/s of a build as above. Hours on "
-        "several GPUs are the hours on one divided by their number, without the time for which "
-        "they wait at the end (see above); only the speed of one GPU is measured.\n"
-    )
+    yield f"{_MILLION}\n"
     rate = _rate(found)
     name = found["machine"]["GPU"] if found and rate is not None else ""
-    yield "| GPUs | hours | GPU hours |"
-    yield "|---:|---:|---:|"
+    rows = []
     for count in _GPUS:
-        if rate is None:
-            yield f"| {count} | {NOT_MEASURED} | {NOT_MEASURED} |"
-        else:
-            hours = _IMAGES / rate / 3600
-            yield f"| {count} {name} | {_number(hours / count)} | {_number(hours)} |"
+        hours = _IMAGES / rate / 3600 if rate else None
+        of_one = [number(hours / count), number(hours)] if hours else [NOT_MEASURED] * 2
+        rows.append([f"{count} {name}".rstrip(), *of_one])
+    yield from table(["GPUs", "hours", "GPU hours"], rows)
     yield ""
 
 
 def _rate(found: Mapping[str, Any] | None) -> float | None:
     """Return the measured images/s of one GPU."""
-    if found is None or found["status"] != "measured" or found["scale"] != "full":
+    if found is None or "GPU" not in found["machine"]:
         return None
-    if "GPU" not in found["machine"]:
+    try:
+        return find(of_full_run(found), MILLION_OF).ours.median
+    except LookupError:
         return None
-    rates = [one for one in found["figures"] if one["what"] == MILLION_OF]
-    return rates[0]["ours"]["median"] if rates else None
