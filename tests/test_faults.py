@@ -9,7 +9,9 @@ import re
 import signal
 import subprocess
 import time
+import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -351,6 +353,33 @@ def test_a_second_stop_is_ignored_and_handlers_come_back() -> None:
         finally:
             os.kill(os.getpid(), signal.SIGTERM)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+class _Finalised:
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_stop_in_a_finaliser_ends_the_block_a_moment_later(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(Stopped, match="SIGTERM"), stopping_on_signals():
+        _Finalised()
+        time.sleep(30)
+    thing = {signal.SIGINT}
+    with pytest.raises(Stopped, match="SIGINT"), stopping_on_signals():
+        weakref.finalize(thing, os.kill, os.getpid(), signal.SIGINT)
+        del thing
+        time.sleep(30)
+    # Python would report what it swallowed.
+    assert capsys.readouterr().err == ""
+
+
+def test_a_signal_after_a_stop_that_was_swallowed_stops() -> None:
+    with pytest.raises(Stopped, match="SIGTERM"), stopping_on_signals():
+        with suppress(BaseException):
+            os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.mark.parametrize("is_named", [False, True])
