@@ -32,6 +32,7 @@ from overlap import SETTINGS, measured
 from factory.builder.build import build
 from factory.builder.markers import list_markers
 from factory.builder.ranks import Ranks
+from factory.common import stop_signals
 from factory.common.local_paths import WORKING
 from factory.common.stop_signals import Stopped, stopping_on_signals
 from factory.recipe.library import load_recipe
@@ -373,6 +374,17 @@ def test_a_stop_in_a_finaliser_ends_the_block_a_moment_later(
         time.sleep(30)
     # Python would report what it swallowed.
     assert capsys.readouterr().err == ""
+
+
+def test_a_signal_ends_a_cleanup_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stop_signals, "_SAME_S", 0.1)
+    with pytest.raises(Stopped, match="SIGTERM"), stopping_on_signals():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        finally:
+            time.sleep(0.1)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(30)
 
 
 def test_a_signal_after_a_stop_that_was_swallowed_stops() -> None:

@@ -3,12 +3,15 @@
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
 _NAMES = {int(signal.SIGINT): "Ctrl-C (SIGINT)"}
 _AGAIN_S = 0.01
+# Those of the same Ctrl-C come at once. A later one is for a cleanup that hangs.
+_SAME_S = 10.0
 
 
 class Stopped(KeyboardInterrupt):
@@ -28,7 +31,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class _Stop:
-    """Raises `Stopped` for a signal, and ignores signals while one that it raised is handled.
+    """Raises `Stopped` for a signal, and ignores others while it is handled, for `_SAME_S`.
 
     A `Stopped` that nobody handles was swallowed, so the next signal raises again. Python itself
     swallows what is raised in `__del__` or a callback of a weak reference.
@@ -37,11 +40,14 @@ class _Stop:
     def __init__(self) -> None:
         self.raised: list[Stopped] = []
         self.is_over = False
+        self._ignores_until = 0.0
         self._hook = sys.unraisablehook
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.is_over or _among(self.raised, sys.exception()):
+        is_handled = self.is_over or _among(self.raised, sys.exception())
+        if is_handled and time.monotonic() < self._ignores_until:
             return
+        self._ignores_until = time.monotonic() + _SAME_S
         self.raised.append(Stopped(number))
         raise self.raised[-1]
 
@@ -94,8 +100,8 @@ def stopping_on_signals(*, for_good: bool = False) -> Iterator[None]:
     SIGHUP (a closed terminal) stays ignored where `nohup` has said so.
 
     A terminal and a launcher send one each for the same Ctrl-C: the second must not interrupt the
-    cleanup after the first. Outside the main thread this has no effect, and another such
-    block keeps its handlers.
+    cleanup after the first. One that comes 10 s later does. Outside the main thread this has no
+    effect, and another such block keeps its handlers.
 
     Args:
         for_good: Keep the handlers after the block, for a process that ends with it. Otherwise they
