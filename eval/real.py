@@ -43,6 +43,8 @@ def check_real(
     config_name: str | None = None,
     split: str | None = None,
     row_filter: str | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
     name: str | None = None,
 ) -> None:
     """Check what `open_real` is given, as far as that needs no large library.
@@ -57,6 +59,7 @@ def check_real(
         split=split,
         preferred_split="test",
         row_filter=row_filter,
+        columns=(image_column, label_column),
     )
 
 

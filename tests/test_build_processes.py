@@ -386,6 +386,29 @@ def test_the_encoded_images_count_in_the_memory_of_a_process(
         assert found == Choice(1, f"3 GiB of free memory, {size:.1f} each")
 
 
+def test_only_configs_that_lack_shards_count_in_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A twin of a complete config does not wait for it, and that config is not generated."""
+    machine(monkeypatch, of=99, gib=3)
+    monkeypatch.setattr(processes, "_pixels", lambda job: 1 if job.name == "small" else 2**24)
+    base = recipe(tmp_path, "base", images_per_class=8)
+    twins = {
+        name: recipe(tmp_path, name, same_images_as="base", images_per_class=8, output={"size": 4})
+        for name in ("small", "large")
+    }
+
+    def reason(twin: str) -> str:
+        return choose_processes([base, twins[twin]], str(tmp_path / "out"), settings=SHARDS).reason
+
+    # Four times 8 images of 16 MiPixels, 2 bytes per pixel; 8 images wait, 3 bytes per pixel.
+    assert reason("large") == "3 GiB of free memory, 3.4 each"
+    assert reason("small") == "3 GiB of free memory, 3.0 each"
+    generate([tmp_path / "base.yaml"], tmp_path / "out")
+    assert reason("large") == "3 GiB of free memory, 3.0 each"
+    assert reason("small") == "3 GiB of free memory, 2.0 each"
+
+
 def test_only_missing_shards_and_their_time_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

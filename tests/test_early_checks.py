@@ -7,10 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from factory.models.timm_names import SUFFIX, registered_names
+from train.library_names import check_library_names, optimizers_in_source, trackers_in_source
+from train.settings import Augmentation, Hyperparameters
 
 ROOT = Path(__file__).parent.parent
 # Importing one of these takes seconds.
@@ -64,6 +68,8 @@ MISTAKES = {
     "train set --config smal --model test_resnet --out new": "set: no config 'smal'; did you mean",
     "train set --split tset --model test_resnet --out new": "set: no split 'tset'; it has: train",
     "train set --filter 'a >' --model test_resnet --out new": "--filter 'a >': invalid syntax",
+    "train set --split train --label-column lable --model test_resnet --out new": "set: no column "
+    "'lable'; did you mean label?",
     "train set --real-train nosuch --model test_resnet --out new": "nosuch: directory not found",
     "train set --real-train two --model test_resnet --out new": "two: has several configs (small, "
     "large); --real-train cannot choose one: give a dataset with one config",
@@ -73,6 +79,14 @@ MISTAKES = {
     "train set --model test_resnet --preset qick --out new": "--preset qick: expected",
     "train set --model test_resnet --lr -1 --out new": "--lr -1: expected more than 0",
     "train set --model test_resnet --pixel-memory -1 --out new": "--pixel-memory -1: expected",
+    "train set --model test_resnet --opt adanww --out new": "--opt adanww: timm has no such "
+    "optimiser; did you mean",
+    "train set --model test_resnet --opt x --out new": "--opt x: timm has no such optimiser; use",
+    "train set --model test_resnet --aa orginal-m9 --out new": "--aa orginal-m9: timm has no such "
+    "policy; did you mean original?",
+    "train set --model test_resnet --aa x --out new": "--aa x: timm has no such policy; use e.g.",
+    "train set --model test_resnet --log-with wand --out new": "--log-with wand: unknown tracker; "
+    "did you mean wandb",
     "train set --model test_resnet --out set": "set: is not a run folder",
     "train set --model test_resnet --out run": "run: contains another run, which differs in model",
     "train set --model test_resnet --weights no.pt --out new": "--weights no.pt: file not found",
@@ -92,6 +106,10 @@ MISTAKES = {
     "gap nosuch --real set --model test_resnet --out new": "nosuch: directory not found",
     "gap set --real set --run nosuch --out new": "nosuch: no such run folder",
     "gap set --real set --model test_resnte --out new": "--model test_resnte: folder not found",
+    f"{GAP} --real-image-column img": "set: no column 'img'; did you mean image?",
+    f"{GAP} --syn-label-column class": "set: no column 'class'; it has: image, label",
+    f"{GAP} --images 19": "--images 19: expected 20 or more",
+    "score run --real set --label-column lable": "set: no column 'lable'; did you mean label?",
     "clip --model ./no --real set": "--model ./no: cannot be loaded (no such directory)",
     "study study.yaml out --real a=nosuch": "nosuch: directory not found",
     # A message names the option, or the key of the study, that chooses these rows.
@@ -116,6 +134,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small, large = (f"{{config_name: {name}, {files}}}" for name in ("small", "large"))
     for name, configs in (("set", small), ("two", f"{small}, {large}")):
         (folder / name).mkdir()
+        pq.write_table(pa.table({"image": [b""], "label": [0]}), folder / name / "a.parquet")
         (folder / name / "README.md").write_text(f"---\nconfigs: [{configs}]\n---\n")
     (folder / "run").mkdir()
     (folder / "run" / "config.yaml").write_text("model: resnet18\n")
@@ -176,6 +195,24 @@ def test_a_mistake_is_reported_before_large_libraries_are_imported(
     line: str, said: dict[str, str]
 ) -> None:
     assert said[line].startswith(MISTAKES[line])
+
+
+def test_names_of_the_libraries_are_found_in_their_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+    from timm.optim import list_optimizers
+
+    optimizers, trackers = list_optimizers(), [str(name) for name in LOGGER_TYPE_TO_CLASS]
+    for library in ("timm", "accelerate"):
+        monkeypatch.delitem(sys.modules, library)
+    values = Hyperparameters(epochs=1, batch_size=2, lr=1)
+    for name in [*optimizers, "Lookahead_AdamW"]:
+        check_library_names(values.model_copy(update={"opt": name}), trackers)
+    for policy in ("rand-m9", "augmix-m5-w4", "original-mstd0.5", "originalr", "v0", "v0r", "3a"):
+        augmentation = Augmentation(aa=policy)
+        check_library_names(values.model_copy(update={"augmentation": augmentation}), [object()])
+    # Those that are advised.
+    assert {"sgd", "adamw"} < set(optimizers_in_source()) < set(optimizers)
+    assert sorted(trackers_in_source()) == sorted(trackers)
 
 
 def test_names_of_models_are_those_of_timm() -> None:

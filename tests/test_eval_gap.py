@@ -256,7 +256,7 @@ def test_places_keep_neighbours_together() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("--images", "9"), "^--images 9: expected 21 or more$"),
+        (("--images", "20"), "^--images 20: expected 21 or more$"),
         (("--model", "resnet18"), "folder not found, and timm cannot load pretrained weights"),
         (("--model", "no-such-model"), "folder not found, and timm cannot load pretrained weights"),
         (("--syn-split", "test"), "no split 'test'"),

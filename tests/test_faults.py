@@ -9,7 +9,9 @@ import re
 import signal
 import subprocess
 import time
+import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from overlap import SETTINGS, measured
 from factory.builder.build import build
 from factory.builder.markers import list_markers
 from factory.builder.ranks import Ranks
+from factory.common import stop_signals
 from factory.common.local_paths import WORKING
 from factory.common.stop_signals import Stopped, stopping_on_signals
 from factory.recipe.library import load_recipe
@@ -351,6 +354,44 @@ def test_a_second_stop_is_ignored_and_handlers_come_back() -> None:
         finally:
             os.kill(os.getpid(), signal.SIGTERM)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+class _Finalised:
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_stop_in_a_finaliser_ends_the_block_a_moment_later(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(Stopped, match="SIGTERM"), stopping_on_signals():
+        _Finalised()
+        time.sleep(30)
+    thing = {signal.SIGINT}
+    with pytest.raises(Stopped, match="SIGINT"), stopping_on_signals():
+        weakref.finalize(thing, os.kill, os.getpid(), signal.SIGINT)
+        del thing
+        time.sleep(30)
+    # Python would report what it swallowed.
+    assert capsys.readouterr().err == ""
+
+
+def test_a_signal_ends_a_cleanup_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stop_signals, "_SAME_S", 0.1)
+    with pytest.raises(Stopped, match="SIGTERM"), stopping_on_signals():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        finally:
+            time.sleep(0.1)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(30)
+
+
+def test_a_signal_after_a_stop_that_was_swallowed_stops() -> None:
+    with pytest.raises(Stopped, match="SIGTERM"), stopping_on_signals():
+        with suppress(BaseException):
+            os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.mark.parametrize("is_named", [False, True])

@@ -12,6 +12,7 @@ from factory.data.early_checks import check_rows
 from factory.hub.ids import is_model_id
 from factory.models.model_folder import check_model_folder
 from train import presets
+from train.library_names import check_library_names
 from train.model_name import check_model_name
 from train.options import TrainOptions
 from train.pixel_memory import check_memory
@@ -40,6 +41,7 @@ def check_datasets(options: TrainOptions) -> None:
             config_name=options.config_name,
             split=options.split,
             row_filter=options.row_filter,
+            columns=(options.image_column, options.label_column),
         )
     if options.real_train is not None:
         with row_options(OF_REAL_TRAIN):
@@ -136,12 +138,13 @@ def resolve_preset(options: TrainOptions, preset: str) -> tuple[TrainOptions, Hy
 
 
 def check_names(options: TrainOptions, values: Hyperparameters) -> None:
-    """Check the model's name, its weights, the teacher and the run folder; nothing is imported.
+    """Check names of libraries, the weights, the teacher and the run folder; nothing is imported.
 
     Raises:
         UserError: One of them does not exist or is something else.
     """
     check_model_name(options.model)
+    check_library_names(values, options.log_with)
     check_memory(options.pixel_memory)
     if values.split_bn and options.real_train is None:
         raise UserError("--split-bn needs --real-train: it separates real from generated images")

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
 from typing import Any
 
 from torch import nn, optim
 
 from factory.common.errors import UserError, first_line
+from train.library_names import bare_optimizer, unknown_optimizer
 from train.settings import Hyperparameters
-
-_COMMON = ("sgd", "adamw", "lamb", "lion", "nadamw", "rmsprop", "adafactor")
 
 
 def check_optimizer(values: Hyperparameters) -> None:
@@ -23,11 +20,9 @@ def check_optimizer(values: Hyperparameters) -> None:
     from timm.optim import get_optimizer_info, list_optimizers
 
     name, known = values.opt, list_optimizers()
-    bare = name.lower().removeprefix("lookahead_")
+    bare = bare_optimizer(name)
     if bare not in known:
-        usable = [one for one in known if _needs_only_torch(one)]
-        hint = _near(bare, usable)
-        raise UserError(f"--opt {name}: timm has no such optimiser; {hint}")
+        raise unknown_optimizer(name, known)
     info = get_optimizer_info(bare)
     if getattr(info, "second_order", False):
         raise UserError(f"--opt {name}: needs second derivatives, which train does not compute")
@@ -39,18 +34,6 @@ def check_optimizer(values: Hyperparameters) -> None:
     ):
         if given is not None and not has:
             raise UserError(f"--opt {name} has no {option}; remove it")
-
-
-def _near(name: str, usable: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, usable, n=3)
-    return f"did you mean {' or '.join(near)}?" if near else f"use e.g. {', '.join(_COMMON)}"
-
-
-def _needs_only_torch(name: str) -> bool:
-    """Return whether an optimiser works with this loop and without bitsandbytes or apex."""
-    from timm.optim import get_optimizer_info
-
-    return not name.startswith(("bnb", "fused")) and not get_optimizer_info(name).second_order
 
 
 def make_optimizer(model: nn.Module, values: Hyperparameters) -> optim.Optimizer:

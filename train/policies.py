@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from factory.common.errors import UserError, first_line
+from factory.common.errors import first_line
+from train.library_names import unknown_policy
 from train.settings import Augmentation, Hyperparameters
 
 Seeds = NDArray[np.int64]
@@ -61,11 +62,7 @@ def make_policy(
     try:
         made: Callable[[Any], Any] = make(name, options)
     except (AssertionError, ValueError, KeyError, IndexError) as error:
-        reason = f" ({first_line(error)})" if str(error) else ""
-        raise UserError(
-            f"--aa {name}: timm has no such policy{reason}; use e.g. rand-m9-mstd0.5-inc1, "
-            "original, v0, 3a or augmix-m5-w4"
-        ) from None
+        raise unknown_policy(name, first_line(error) if str(error) else "") from None
     return made
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError, first_line
-from factory.common.text import suggest
 from train.config import RunConfig
+from train.library_names import unknown_tracker
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -27,7 +27,7 @@ def check_trackers(trackers: Sequence[Any]) -> None:
         if not isinstance(one, str):
             continue
         if one not in known:
-            raise UserError(f"--log-with {one}: unknown tracker; {suggest(one, known)}")
+            raise unknown_tracker(one, known)
         if one not in usable:
             raise UserError(f"--log-with {one}: is not installed; pip install {one}")
 

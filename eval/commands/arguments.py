@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError
 from factory.common.options import (
@@ -48,35 +48,29 @@ def check_real_of(args: argparse.Namespace, *, prefix: str = "") -> None:
     """Check the options of `add_real` before large libraries are imported."""
     from eval.real import check_real
 
-    config, split, row_filter = (
-        getattr(args, prefix + name) for name in ("config", "split", "filter")
-    )
     with row_options(_written(prefix)):
-        check_real(
-            args.real, config_name=config, split=split, row_filter=row_filter, name=args.real_name
-        )
+        check_real(args.real, **_chosen(args, prefix), name=args.real_name)
 
 
 def open_real_of(args: argparse.Namespace, *, prefix: str = "", shows: bool = True) -> RealImages:
     """Open the images that the options of `add_real` choose; see `eval.real.open_real`."""
     from eval.real import open_real
 
-    names = ("config", "split", "filter", "image_column", "label_column")
-    config, split, row_filter, image_column, label_column = (
-        getattr(args, prefix + name) for name in names
-    )
     with row_options(_written(prefix)):
         return open_real(
             args.real,
-            config_name=config,
-            split=split,
-            row_filter=row_filter,
-            image_column=image_column,
-            label_column=label_column,
+            **_chosen(args, prefix),
             name=args.real_name,
             skip_unreadable=args.skip_unreadable,
             shows=shows,
         )
+
+
+def _chosen(args: argparse.Namespace, prefix: str) -> dict[str, Any]:
+    """Return the options that choose rows, as `open_real` and `check_real` name them."""
+    names = {"config_name": "config", "split": "split", "row_filter": "filter"}
+    names |= {name: name for name in ("image_column", "label_column")}
+    return {name: getattr(args, prefix + option) for name, option in names.items()}
 
 
 def _written(prefix: str) -> str:

@@ -108,6 +108,7 @@ def _add_space(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Compare the datasets, plot and write the results."""
+    from eval.coverage.figures import FEWEST
     from eval.model_names import check_features
     from eval.real import check_real
 
@@ -123,8 +124,12 @@ def run(args: argparse.Namespace) -> None:
                 config_name=rows["config"],
                 split=rows["split"],
                 row_filter=rows["filter"],
+                image_column=rows["image_column"],
+                label_column=rows["label_column"],
             )
     check_features(name, is_run=args.trained is not None)
+    if args.images < FEWEST:
+        raise UserError(f"--images {args.images}: expected {FEWEST} or more")
 
     from eval.gap_compare import compare
     from eval.gap_sample import sample_images

@@ -140,6 +140,8 @@ def _check_images(spec: StudySpec) -> None:
                     config_name=source.config,
                     split=source.split,
                     row_filter=source.filter,
+                    image_column=source.image_column,
+                    label_column=source.label_column,
                 )
 
 

@@ -12,10 +12,7 @@ from eval.report_page.runs import Run, Runs
 from eval.report_page.score_command import score_command
 from eval.report_page.train_command import stretches_of, train_command
 from factory.common.redaction import one_line, redacted
-from factory.models.inference import INFERENCE_SETTINGS
-
-# Settings of a dataset that are options of `build`, before those of inference.
-_FIRST_SETTINGS = ("batch_size", "shard_size", "dtype", "threads", "device", "attempts")
+from factory.models.inference import RECORDED_SETTINGS
 
 
 def commands(
@@ -48,8 +45,7 @@ def commands(
 
 def _build(dataset: Dataset) -> str:
     settings = dataset.manifest.settings
-    names = (*_FIRST_SETTINGS, *INFERENCE_SETTINGS)
-    options = {f"--{key.replace('_', '-')}": settings.get(key) for key in names}
+    options = {f"--{key.replace('_', '-')}": settings.get(key) for key in RECORDED_SETTINGS}
     return shlex.join(["data-factory", "build", "OUT/recipes", "NEW", *words(options)])
 
 

@@ -137,8 +137,8 @@ def _on_cores(state: State, work: dict[str, int]) -> dict[str, int]:
     limits = {f"{plural(cores(), 'core')}{each}": cores() // threads}
     free = free_memory()
     if free is not None:
-        made = [job for job in state.jobs if (job.twin_of or job.name) in work]
-        size = max(_process_bytes(job, state) for job in made)
+        made = [job for job in state.jobs if job.kind == "set" and _missing(job, state)]
+        size = max(_process_bytes(job, state, made) for job in made)
         limits[f"{free / _GIB:.0f} GiB of free memory, {size / _GIB:.1f} each"] = free // size
     seconds = _seconds(state, work)
     most = max(1, min(limits.values()))
@@ -147,10 +147,11 @@ def _on_cores(state: State, work: dict[str, int]) -> dict[str, int]:
     return limits
 
 
-def _process_bytes(job: Job, state: State) -> int:
+def _process_bytes(job: Job, state: State, made: Sequence[Job]) -> int:
     """Return an estimate of the memory that a process needs for a config on a CPU.
 
-    Images count only if their size is known without loading the model.
+    Images count only if their size is known without loading the model. `made` are the configs that
+    lack shards: a twin of a complete config is generated like any other.
     """
     model, settings = job.recipe.model, state.settings
     pixels = generated_pixels(model) or 0
@@ -161,8 +162,8 @@ def _process_bytes(job: Job, state: State) -> int:
     leader = job.twin_of or job.name
     waiting = sum(
         3 * _pixels(one) * min(settings.shard_size, one.num_images)
-        for one in state.jobs
-        if one.twin_of == leader
+        for one in made
+        if one.twin_of == leader and any(other.name == leader for other in made)
     )
     return _PROCESS_BYTES + weights + decoding + _encoded_bytes(job, settings.shard_size) + waiting
 

@@ -50,7 +50,20 @@ Ridges = list[tuple[str, list[Spread]]]
 
 
 def draw(numbers: Ridges, named: Named) -> bytes:
-    """Plot what `factory.card.spreads` has counted, at least one quantity; return a PNG."""
+    """Plot what `factory.card.spreads` has counted, at least one quantity; return a PNG.
+
+    A style that the user has set, in a notebook or a `matplotlibrc`, changes nothing.
+    """
+    with without_garbage_collection():
+        import matplotlib as mpl
+
+    # The backend is not a style, and a context does not restore it.
+    defaults = {name: value for name, value in mpl.rcParamsDefault.items() if name != "backend"}
+    with mpl.rc_context(defaults):
+        return _png(numbers, named)
+
+
+def _png(numbers: Ridges, named: Named) -> bytes:
     with without_garbage_collection():
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

@@ -97,8 +97,8 @@ def check_config(folder: Path, config_name: str | None, *, shown: str) -> list[s
     return list(configs)
 
 
-def splits_in_card(folder: Path, config_name: str | None, *, shown: str) -> list[str]:
-    """Return the splits that a dataset's card lists of a config; empty if it does not tell.
+def files_in_card(folder: Path, config_name: str | None, *, shown: str) -> dict[str, list[str]]:
+    """Return the files and patterns that a card lists of a config by split; empty if of no split.
 
     Arguments as for `check_config`, which has accepted the config.
     """
@@ -110,8 +110,15 @@ def splits_in_card(folder: Path, config_name: str | None, *, shown: str) -> list
         chosen = [one for one in configs if one.get("default")] or chosen or configs
     files = chosen[0].get("data_files") if len(chosen) == 1 else None
     listed = files if isinstance(files, list) else []
-    named = [one.get("split") if isinstance(one, dict) else None for one in listed]
-    return [one for one in named if isinstance(one, str)] if None not in named else []
+    found: dict[str, list[str]] = {}
+    for one in listed:
+        split = one.get("split") if isinstance(one, dict) else None
+        if not isinstance(split, str):
+            return {}
+        paths = one.get("path")
+        texts = paths if isinstance(paths, list) else [paths]
+        found.setdefault(split, []).extend(text for text in texts if isinstance(text, str))
+    return found
 
 
 def _configs_of(heads: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -97,7 +97,7 @@ def _choose_column(
     present = ", ".join(names)
     if column is not None:
         if column not in names:
-            raise UserError(f"{reference}: no column {column!r}; {suggest(column, names)}")
+            raise no_column(reference, column, names)
         if column not in found:
             feature = dataset.features[column]
             raise UserError(f"{reference}: column {column!r} is {feature}, not a column of {kind}s")
@@ -109,6 +109,11 @@ def _choose_column(
     if len(found) == 1:
         return found[0]
     raise UserError(f"{reference}: no {kind} column among {present}; name it with --{kind}-column")
+
+
+def no_column(reference: str, column: str, known: Iterable[str]) -> UserError:
+    """Return the error about a column that a dataset lacks."""
+    return UserError(f"{reference}: no column {column!r}; {suggest(column, known)}")
 
 
 def with_class_label(dataset: datasets.Dataset, column: str, reference: str) -> datasets.Dataset:

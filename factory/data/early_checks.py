@@ -1,4 +1,4 @@
-"""Checks of a dataset that need its path and its card only.
+"""Checks of a dataset that need its path, its card and the columns of a file only.
 
 Commands make them before they import torch and datasets, which takes seconds; opening makes them
 again. Datasets of the Hub are not looked up.
@@ -6,15 +6,23 @@ again. Datasets of the Hub are not looked up.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from factory.common.dataset_files import check_card, check_config, names_files, splits_in_card
+from factory.common.dataset_files import (
+    check_card,
+    check_config,
+    check_files,
+    files_in_card,
+    names_files,
+)
 from factory.common.errors import UserError
 from factory.common.local_paths import missing_directory
 from factory.common.row_options import row_option
 from factory.common.storage import at_home
-from factory.data.column_choice import choose_split
+from factory.data.column_choice import choose_split, no_column
 from factory.data.image_table import is_table
+from factory.data.row_bounds import schema_of
 from factory.data.row_filter import check_syntax
 from factory.hub.ids import looks_like_hub_id
 
@@ -29,11 +37,15 @@ def check_rows(
     split: str | None = None,
     preferred_split: str = "train",
     row_filter: str | None = None,
+    columns: Sequence[str | None] = (),
 ) -> None:
     """Reject what cannot be opened; arguments are those of `factory.data.open.open_dataset`.
 
+    `columns` are those of images and labels, where the user names them.
+
     Raises:
-        UserError: There is no such directory, config or split, or the filter cannot be parsed.
+        UserError: There is no such directory, config, split or column, or the filter cannot be
+            parsed.
     """
     reference = str(reference)
     if row_filter is not None:
@@ -45,8 +57,30 @@ def check_rows(
         refuse_config_of_file(path, config_name)
     elif not may_be_image_folder(path, config_name):
         check_directory(path, config_name)
-        if known := splits_in_card(path, config_name, shown=reference):
-            choose_split(known, split, reference, preferred=preferred_split)
+        if files := files_in_card(path, config_name, shown=reference):
+            chosen = choose_split(files, split, reference, preferred=preferred_split)
+            _check_columns(path, files[chosen], [*filter(None, columns)], reference)
+
+
+def _check_columns(
+    folder: Path, files: Sequence[str], columns: Sequence[str], reference: str
+) -> None:
+    """Reject columns that the first file lacks, unless it is a pattern or has no list of columns.
+
+    All files of a split have the same columns.
+    """
+    first = folder / files[0] if files and columns else folder
+    if first.suffix != ".parquet" or not first.is_file():
+        return
+    check_files([first], folder)
+    try:
+        schema = schema_of(first, "parquet")
+    except (OSError, ValueError):
+        # Opening it says what is wrong.
+        return
+    for column in columns:
+        if schema is not None and column not in schema.names:
+            raise no_column(reference, column, schema.names)
 
 
 def is_path(reference: str) -> bool:

@@ -228,6 +228,25 @@ class InferenceSettings:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class FirstSettings:
+    """The settings of a dataset before those of inference: batches, files and the machine.
+
+    The order of fields is that of cards and messages; dtype is repeated here to stay third.
+    """
+
+    batch_size: int
+    shard_size: int
+    dtype: str
+    threads: int
+    device: str
+    attempts: int = 4
+
+
 INFERENCE_SETTINGS = tuple(one.name for one in fields(InferenceSettings))
+RECORDED_SETTINGS = tuple(
+    dict.fromkeys([*(one.name for one in fields(FirstSettings)), *INFERENCE_SETTINGS])
+)
+"""All settings of a dataset; each is an option of `build`, in this order."""
 PLAIN = InferenceSettings(dtype="float32")
 """Nothing is traded for speed."""

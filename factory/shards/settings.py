@@ -13,14 +13,13 @@ from factory.common import console
 from factory.common.errors import UserError
 from factory.common.imports import without_garbage_collection
 from factory.common.text import expected_word
-from factory.models.inference import INFERENCE_SETTINGS, InferenceSettings
+from factory.models.inference import INFERENCE_SETTINGS, FirstSettings, InferenceSettings
 
 DTYPES = ("float32", "bfloat16", "float16")
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 _BATCH_SIZE = 32
 # Large enough to read fast, small enough that a crash or preemption costs only minutes.
 _SHARD_SIZE = 500
-_ATTEMPTS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,22 +49,7 @@ class BuildSettings(InferenceSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _FirstSettings:
-    """The settings before those of inference.
-
-    The order of fields is that of cards and messages; dtype is repeated here to stay third.
-    """
-
-    batch_size: int
-    shard_size: int
-    dtype: str
-    threads: int
-    device: str
-    attempts: int = _ATTEMPTS
-
-
-@dataclass(frozen=True, kw_only=True)
-class FixedSettings(InferenceSettings, _FirstSettings):
+class FixedSettings(InferenceSettings, FirstSettings):
     """Settings of a dataset; recorded in its manifest.
 
     A dataclass takes the fields of its last base first: cards and messages name them in this order.
@@ -135,7 +119,7 @@ def fix(
         shard_size=wanted.shard_size or -(-_SHARD_SIZE // batch_size) * batch_size,
         threads=wanted.threads or 1,
         device=device,
-        attempts=wanted.attempts or _ATTEMPTS,
+        attempts=wanted.attempts or FirstSettings.attempts,
         **used,
     )
 
