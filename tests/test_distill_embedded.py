@@ -46,8 +46,11 @@ def test_a_run_resumes_and_its_adapter_changes_images(
 ) -> None:
     monkeypatch.setattr(distill_embedded, "_BATCH", 2)
     monkeypatch.setattr(distill_embedded, "_TEACHER_STEPS", 2)
+    recipe = tmp_path / "two.yaml"
+    recipe.write_text('classes: [cat, dog]\nprompt: "a {class}"\n')
     for folder, steps in (("whole", 2), ("parts", 1), ("parts", 2)):
-        words = [str(tmp_path / folder), "--images-per-class", "1", "--steps", str(steps)]
+        words = [str(tmp_path / folder), "--recipe", str(recipe), "--images-per-class", "2"]
+        words += ["--steps", str(steps)]
         monkeypatch.setattr(sys, "argv", ["distill_embedded.py", *words])
         distill_embedded.main()
     name = "pytorch_lora_weights.safetensors"
@@ -56,9 +59,9 @@ def test_a_run_resumes_and_its_adapter_changes_images(
     unets = []
     for adapters in ("[]", f"[{{id: {files[0]}}}]"):
         changes = [f"model.adapters={adapters}", "model.scheduler=LCMScheduler"]
-        recipe = load_recipe("quickstart/base-class", model="embedded", overrides=changes)
-        unets.append(Pipelines(device="cpu").get(recipe).unet)
+        adapted = load_recipe("quickstart/base-class", model="embedded", overrides=changes)
+        unets.append(Pipelines(device="cpu").get(adapted).unet)
     noisy, level, text = torch.ones(1, 16, 8, 8), torch.tensor([999]), torch.ones(1, 20, 192)
     with torch.no_grad():
-        plain, adapted = (unet(noisy, level, text).sample for unet in unets)
-    assert not torch.equal(plain, adapted)
+        plain, other = (unet(noisy, level, text).sample for unet in unets)
+    assert not torch.equal(plain, other)

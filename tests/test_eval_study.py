@@ -64,7 +64,7 @@ TOY: dict[str, Any] = {
                 "quickstart/base-class",
                 {"recipe": "quickstart/class-prompt", "differs": ["prompt"], "image_seeds": [3]},
             ],
-            "images_per_class": 4,
+            "images_per_class": 3,
             "note": "Alone: {{ diff('digits', 'class-prompt', 'base-class') }}.",
             "image_seeds": [3, 4],
             "real": {"dataset": "", "filter": "label < 9"},
@@ -80,7 +80,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = open_dataset(str(folder / "all"), preferred_split="test").dataset
     few = folder / "digits"
     few.mkdir()
-    rows.select(range(150)).to_parquet(str(few / "test-00000-of-00001.parquet"))
+    rows.select(range(60)).to_parquet(str(few / "test-00000-of-00001.parquet"))
     return few
 
 
@@ -153,8 +153,8 @@ def test_a_study_measures_reports_and_repeats_nothing(
     one = results.sets["digits"]
     assert [row.name for row in one.rows] == ["base-class", "class-prompt", REFERENCE]
     base, prompt, reference = one.rows
-    assert (base.images, prompt.images, reference.images) == (40, 40, 40)
-    assert (base.generated, reference.generated, reference.build_seconds) == (40, 0, None)
+    assert (base.images, prompt.images, reference.images) == (30, 30, 30)
+    assert (base.generated, reference.generated, reference.build_seconds) == (30, 0, None)
     assert (base.image_seeds, prompt.image_seeds, reference.image_seeds) == ([3, 4], [3], [])
     assert base.settings is not None
     assert (base.settings.guidance(), base.settings.steps()) == ("7.5", "1")
@@ -211,20 +211,20 @@ def test_a_study_measures_reports_and_repeats_nothing(
 
     # A larger dataset is grown, and gives other runs beside the old ones.
     in_process.clear()
-    grow = ["study", str(toy), str(out), "--images-per-class", "5", "--seed", "0"]
+    grow = ["study", str(toy), str(out), "--images-per-class", "4", "--seed", "0"]
     main(grow)
     assert in_process.count("factory build") == 3
     assert sum(one.startswith("train ") for one in in_process) == 4
     grown = json.loads((out / "study.json").read_text())["sets"]["digits"]["rows"]
-    assert [row["images"] for row in grown] == [50, 50, 50]
+    assert [row["images"] for row in grown] == [40, 40, 40]
     # The report never reads a score of images that a row no longer has.
     judged = {path.name: read_scores(path) for path in (out / "fidelity/digits").iterdir()}
     assert sorted(judged) == ["base-class.json", "class-prompt.json"]
-    assert [scores.real.num_images for scores in judged.values()] == [50, 50]
+    assert [scores.real.num_images for scores in judged.values()] == [40, 40]
     tops = [judged[f"{row['name']}.json"].metrics.top1 for row in grown[:2]]
     assert [row["gap"]["fidelity"] for row in grown[:2]] == tops
     report = (out / "study.md").read_text()
-    assert "Run with `--images-per-class 5 --seed 0`" in report and "Alone: " not in report
+    assert "Run with `--images-per-class 4 --seed 0`" in report and "Alone: " not in report
     capsys.readouterr()
     main([*grow, "--json"])
     assert json.loads(capsys.readouterr().out) == json.loads((out / "study.json").read_text())
@@ -582,8 +582,8 @@ def test_rows_may_differ_in_the_guided_part_of_the_steps(
     rows = resolve(read_study(path))["digits"]
     shown = {name: one.guidance() for name, one in rows.items()}
     assert shown == {"base-class": "7.5", "part": "7.5 (interval [0.5, 1])"}
-    assert rows["base-class"].parts["base-class"].calls == 4 * 10 * 4
-    assert rows["part"].parts["base-class"].calls == 4 * 10 * 3
+    assert rows["base-class"].parts["base-class"].calls == 3 * 10 * 4
+    assert rows["part"].parts["base-class"].calls == 3 * 10 * 3
 
 
 @pytest.mark.parametrize("size", [32, 64, 128])

@@ -18,7 +18,9 @@ from train.generator.cli import main
 from train.generator.config import Config, load_config, with_source
 from train.generator.evaluation import evaluate, evaluation_sheets, photo_figures
 from train.generator.evaluation.run_data import open_run_photos
+from train.generator.network.sampling import generate
 from train.generator.probe import run_probe
+from train.generator.probe.judges import zero_shot
 from train.generator.release.card import EMBEDDED_SETTINGS, card_text, training_command, write_card
 from train.generator.release.export import export
 from train.generator.training import diffusion
@@ -30,7 +32,7 @@ from train.generator.training.loss_log import read_log
 SETTINGS = {
     "latents": {"channels": 4, "images": 20},
     "text": {"width": 16, "layers": 1, "heads": 2, "vocabulary": 600},
-    "unet": {"channels": [16, 16], "heads": [1, 2], "time_width": 32, "norm_groups": 4},
+    "unet": {"channels": [16], "heads": [2], "time_width": 32, "norm_groups": 4},
     "fit": {
         "samples": 40,
         "batch_size": 4,
@@ -48,13 +50,17 @@ def _little_is_measured() -> Iterator[None]:
     """Generate few images wherever a run or a pipeline is measured."""
     with pytest.MonkeyPatch.context() as patch:
         small_sheets(patch)
-        patch.setattr(diffusion, "class_gap", partial(class_gap, size=8))
+        patch.setattr(diffusion, "class_gap", partial(class_gap, size=2))
         patch.setattr(run_probe, "PER_CLASS", 4)
-        patch.setattr(run_probe, "EPOCHS", 3)
+        patch.setattr(run_probe, "EPOCHS", 2)
         patch.setattr(run_probe, "STEPS", 2)
         patch.setattr(evaluate, "SPEED_IMAGES", 4)
         patch.setattr(evaluate, "COPY_CHECK_PER_CLASS", 2)
         patch.setattr(photo_figures, "PER_DOMAIN", 2)
+        patch.setattr(photo_figures, "JUDGE_EPOCHS", 2)
+        patch.setattr(photo_figures, "zero_shot", partial(zero_shot, epochs=2))
+        for module in (evaluate, evaluation_sheets, photo_figures):
+            patch.setattr(module, "generate", partial(generate, steps=2))
         patch.setattr(evaluation_sheets, "PER_CLASS", 2)
         yield
 
@@ -156,7 +162,8 @@ def test_a_card_lists_earlier_runs(run: Path, tmp_path: Path) -> None:
     pipeline, later = tmp_path / "pipeline", tmp_path / "later"
     export(run, pipeline)
     settings = json.loads((run / "config.json").read_text(encoding="utf-8"))
-    settings["fit"] |= {"start_from": str(pipeline), "samples": 12}
+    # One step.
+    settings["fit"] |= {"start_from": str(pipeline), "samples": 12, "batch_size": 12}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ACCELERATE_USE_CPU", "true")
         fit(Config.model_validate(settings), later, stages=("denoiser",))

@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,11 @@ from train.generator.cli import main
 from train.generator.config import Config
 from train.generator.images.data_summary import data_lines
 from train.generator.network.sampling import digit_prompts, generate, load_pipeline
+from train.generator.probe import run_probe
 from train.generator.release.card import training_command
 from train.generator.release.export import export, folder_bytes
+from train.generator.training import diffusion
+from train.generator.training.class_gap import class_gap
 from train.generator.training.fit import fit
 from train.generator.training.lineage import read_lineage
 from train.generator.training.loss_log import read_log
@@ -43,11 +47,15 @@ TINY = {
 
 @pytest.fixture(autouse=True, scope="module")
 def _a_process_of_its_own() -> Iterator[None]:
-    """Reset threads and precision, which a run sets for its process; sample sheets in few steps."""
+    """Reset threads and precision, which a run sets for its process; measure little."""
     torch.set_num_threads(1)
     AcceleratorState._reset_state(reset_partial_state=True)
     with pytest.MonkeyPatch.context() as patch:
         small_sheets(patch)
+        patch.setattr(diffusion, "class_gap", partial(class_gap, size=8))
+        patch.setattr(run_probe, "PER_CLASS", 4)
+        patch.setattr(run_probe, "EPOCHS", 2)
+        patch.setattr(run_probe, "STEPS", 2)
         yield
 
 
