@@ -5,7 +5,7 @@ standard streams and signals to a server that has imported large libraries and t
 that needs no more of them. The server forks, and the fork does what `python [-m] ARGUMENTS` does;
 there, `sys.executable` is this program too. huggingface_hub and its users read the environment when
 they are imported: a second server has imported them, and serves processes whose variables are its
-own.
+own. The processes of pytest-xdist are forks of that one, see `conftest.py`.
 
 Only SIGKILL reaches the fork later: it is killed when this program has ended.
 """
@@ -138,16 +138,18 @@ def _end(status: int) -> None:
 
 def _preload(libraries: Sequence[str]) -> None:
     import gc
+    import warnings
     from importlib import import_module
     from pathlib import Path
 
     # Not what is installed, which may be another copy of the code under test.
     root = str(Path(__file__).parents[1])
     sys.path.insert(0, root)
-    for name in (*_LIBRARIES, *libraries):
-        # What is missing here, or is there no more, the fork imports or does without.
-        with suppress(ImportError):
-            import_module(name)
+    with warnings.catch_warnings(action="error"):  # as pytest does while it imports tests
+        for name in (*_LIBRARIES, *libraries):
+            # What is missing here, or is there no more, the fork imports or does without.
+            with suppress(ImportError):
+                import_module(name)
     sys.path.remove(root)
     # It reads the environment of a request, unless this server is the one for its variables.
     assert "huggingface_hub" not in sys.modules or set(HUB_LIBRARIES) <= set(libraries)
