@@ -36,11 +36,22 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Not the program that has forked this process, see `pytest_xdist_setupnodes`.
+    sys.executable = sys.orig_argv[0]
+
 # The objects of large libraries stay. Looking through them for garbage again and again costs a part
 # of every test; the same is done for commands, see factory/common/imports.py.
 gc.disable()
 
 import quick_plots  # noqa: E402, F401 (after the variables)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(specs: list[Any]) -> None:
+    """Fork the processes of a test run: the server that tests need has imported the libraries."""
+    for spec in specs:
+        spec.python = quick_python.python()
 
 
 def pytest_collection_finish() -> None:

@@ -5,7 +5,7 @@ standard streams and signals to a server that has imported large libraries and t
 that needs no more of them. The server forks, and the fork does what `python [-m] ARGUMENTS` does;
 there, `sys.executable` is this program too. huggingface_hub and its users read the environment when
 they are imported: a second server has imported them, and serves processes whose variables are its
-own.
+own. The processes of pytest-xdist are forks of that one, see `conftest.py`.
 
 Only SIGKILL reaches the fork later: it is killed when this program has ended.
 """
@@ -20,7 +20,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 # Names the directory of the server that all processes of a test run share.
 VARIABLE = "TESTS_QUICK_PYTHON"
@@ -138,23 +138,41 @@ def _end(status: int) -> None:
 
 def _preload(libraries: Sequence[str]) -> None:
     import gc
+    import warnings
     from importlib import import_module
     from pathlib import Path
 
     # Not what is installed, which may be another copy of the code under test.
     root = str(Path(__file__).parents[1])
     sys.path.insert(0, root)
-    for name in (*_LIBRARIES, *libraries):
-        # What is missing here, or is there no more, the fork imports or does without.
-        with suppress(ImportError):
-            import_module(name)
+    with warnings.catch_warnings(action="error"):  # as pytest does while it imports tests
+        for name in (*_LIBRARIES, *libraries):
+            # What is missing here, or is there no more, the fork imports or does without.
+            with suppress(ImportError):
+                import_module(name)
     sys.path.remove(root)
     # It reads the environment of a request, unless this server is the one for its variables.
     assert "huggingface_hub" not in sys.modules or set(HUB_LIBRARIES) <= set(libraries)
     _name_steps_of_launches_quickly()
+    if mapping := sys.modules.get("transformers.conversion_mapping"):
+        # Made by the first model that is loaded, in half a second; the result is kept.
+        mapping.get_checkpoint_conversion_mapping("")
     sys.modules["quick_plots"].draw()
+    _leave_libraries_as_they_are()
     gc.collect()
     gc.freeze()
+
+
+def _leave_libraries_as_they_are() -> None:
+    """Have forks end without clearing what they share: torch's operators, a table of its times."""
+    import atexit
+    import weakref
+
+    import torch._dynamo.utils
+
+    atexit.unregister(torch._dynamo.utils.dump_compile_times)
+    for one in list(weakref.finalize._registry):
+        one.atexit = False
 
 
 def _name_steps_of_launches_quickly() -> None:
@@ -167,6 +185,36 @@ def _name_steps_of_launches_quickly() -> None:
     dynamic_rendezvous.get_method_name = lambda depth=2: "unknown"
 
 
+class _Fork:
+    """A process that does a request, as its server sees it."""
+
+    def __init__(self, process: int, connection: socket.socket) -> None:
+        self._process = process
+        self._connection = connection
+        self._ended = os.pidfd_open(process)
+        self.descriptors = (self._ended, connection.fileno())
+
+    def look(self, ready: Collection[int]) -> bool:
+        """Pass a signal on, or report the end; return whether the process has ended."""
+        from signal import SIGKILL
+
+        if self._ended in ready:
+            status = os.waitstatus_to_exitcode(os.waitpid(self._process, 0)[1])
+            with suppress(OSError):
+                self._connection.sendall(str(status).encode())
+            self.close()
+            return True
+        printed = b""
+        with suppress(ConnectionResetError):
+            printed = self._connection.recv(1)
+        os.kill(self._process, printed[0] if printed else SIGKILL)
+        return False
+
+    def close(self) -> None:
+        os.close(self._ended)
+        self._connection.close()
+
+
 def _serve(listener: socket.socket, owner: int) -> Any:
     """Return a request in the fork that is to do it; the server ends with the test run."""
     from select import POLLIN, poll
@@ -174,48 +222,40 @@ def _serve(listener: socket.socket, owner: int) -> Any:
     waiting, ended = poll(), os.pidfd_open(owner)
     waiting.register(listener, POLLIN)
     waiting.register(ended, POLLIN)
-    while ended not in dict(waiting.poll()):
-        connection, _ = listener.accept()
-        if os.fork() == 0:
-            listener.close()
-            os.close(ended)
-            return _fork(connection)
-        connection.close()
-        with suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+    forks: list[_Fork] = []
+    while ended not in (ready := dict(waiting.poll())):
+        for one in [one for one in forks if ready.keys() & set(one.descriptors)]:
+            if one.look(ready):
+                forks.remove(one)
+                for descriptor in one.descriptors:
+                    waiting.unregister(descriptor)
+        if listener.fileno() in ready:
+            connection, _ = listener.accept()
+            process, request = _fork(connection)
+            if process == 0:
+                for one in forks:
+                    one.close()
+                listener.close()
+                connection.close()
+                os.close(ended)
+                return marshal.loads(request)
+            forks.append(_Fork(process, connection))
+            for descriptor in forks[-1].descriptors:
+                waiting.register(descriptor, POLLIN)
     os._exit(0)
 
 
-def _fork(connection: socket.socket) -> Any:
-    """Return a request in a fork, and report from here how the fork ended."""
-    from select import POLLIN, poll
-    from signal import SIGKILL
-
+def _fork(connection: socket.socket) -> tuple[int, bytes]:
+    """Fork a process with the standard streams of a request; return its id, or 0 in it."""
     length, streams, *_ = socket.recv_fds(connection, _LENGTH_BYTES, 3)
     with connection.makefile("rb") as file:
-        request = marshal.loads(file.read(int.from_bytes(length, "big")))
+        request = file.read(int.from_bytes(length, "big"))
     process = os.fork()
-    if process == 0:
-        for number, stream in enumerate(streams):
+    for number, stream in enumerate(streams):
+        if process == 0:
             os.dup2(stream, number)
-    for stream in streams:
         os.close(stream)
-    if process == 0:
-        connection.close()
-        return request
-    waiting = poll()
-    waiting.register(connection, POLLIN)
-    waiting.register(os.pidfd_open(process), POLLIN)
-    while connection.fileno() in dict(waiting.poll()):
-        printed = connection.recv(1)
-        os.kill(process, printed[0] if printed else SIGKILL)
-        if not printed:
-            break
-    status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-    with suppress(BrokenPipeError):
-        connection.sendall(str(status).encode())
-    os._exit(0)
+    return process, request
 
 
 def _become(path: str, arguments: list[str], folder: str, environment: dict[str, str]) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import write_figures
 from doc_pages import blocks
+from quick_python import python
 
 from factory.data.columns import DIFFERENCE_HASH, EMBEDDING_HASH, TEMPLATE, fixed_columns
 from factory.gates import class_margin, clip_score, duplicates, judge, label_issues, marked, safety
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.mark.slow
 def test_the_site_builds_without_warnings(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
+    command = [python(), "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
     done = subprocess.run(
         [*command, "docs", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
     )

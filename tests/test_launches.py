@@ -10,8 +10,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -30,6 +31,8 @@ from train.environment import join_launch
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = str(ROOT / "tests" / "rank_build.py")
+# Ranks are not children of the program that asks for a launcher, but have its variables.
+_LAUNCH = "TEST_LAUNCH"
 
 
 @pytest.fixture
@@ -47,47 +50,46 @@ def free_port() -> int:
 
 
 @contextmanager
-def torchrun(*arguments: str, ranks: str = "") -> Iterator[subprocess.Popen[str]]:
-    """Run a launcher; kill its remaining processes at the end.
-
-    Args:
-        arguments: Those of torchrun.
-        ranks: The Python of the ranks; default: one that starts quickly.
-    """
+def torchrun(*arguments: str) -> Iterator[Any]:
+    """Run a launcher; kill its remaining processes at the end."""
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(ROOT),
-        "PYTHON_EXEC": ranks or python(),
+        "PYTHON_EXEC": python(),
         # As docs/multi-node.md says: each restart gets a store of its own.
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+        _LAUNCH: str(time.monotonic_ns()),
     }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "torch.distributed.run", *arguments],
+    process: Any = subprocess.Popen(
+        [python(), "-m", "torch.distributed.run", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env=environment,
         cwd=ROOT,
     )
+    process.launch = environment[_LAUNCH]
     try:
         yield process
     finally:
-        family = [process.pid, *(child.pid for child in ranks_of(process))]
-        for pid in family:
+        for pid in (process.pid, *(rank.pid for rank in ranks_of(process))):
             if psutil.pid_exists(pid):
                 os.kill(pid, signal.SIGKILL)
         # Until the output of the last rank has ended.
         process.communicate()
 
 
-def ranks_of(launcher: subprocess.Popen[str]) -> list[psutil.Process]:
+def ranks_of(launcher: Any) -> list[psutil.Process]:
     """Return the running ranks of a launcher."""
-    try:
-        children = psutil.Process(launcher.pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
-    return [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
+    found = []
+    for one in psutil.process_iter():
+        with suppress(psutil.Error):
+            words = one.cmdline()
+            is_rank = SCRIPT in words and "torch.distributed.run" not in words
+            if is_rank and one.environ().get(_LAUNCH) == launcher.launch:
+                found.append(one)
+    return found
 
 
 def wait_for_shards(out: Path, count: int, *, within_s: float = 200) -> None:
@@ -112,7 +114,7 @@ def test_two_nodes_and_a_rank_that_is_killed(large: Path, tmp_path: Path) -> Non
     arguments = [*two_nodes(max_restarts=3), SCRIPT, str(large), str(out), "0.3"]
     with torchrun(*arguments) as first, torchrun(*arguments) as second:
         wait_for_shards(out, 2)
-        (victim,) = [one for one in ranks_of(second) if SCRIPT in one.cmdline()]
+        (victim,) = ranks_of(second)
         victim.kill()
         outputs = [one.communicate(timeout=240)[0] for one in (first, second)]
         assert (first.returncode, second.returncode) == (0, 0), "\n".join(outputs)
@@ -130,7 +132,7 @@ def test_a_job_whose_coordinator_is_killed_resumes_to_the_same_bytes(
     arguments = ["--standalone", "--nproc-per-node", "2", SCRIPT, str(large), str(out), "0.3"]
     with torchrun(*arguments) as launcher:
         wait_for_shards(out, 2)
-        ranks = [one for one in ranks_of(launcher) if SCRIPT in one.cmdline()]
+        ranks = ranks_of(launcher)
         environments = {one.environ()["RANK"]: one for one in ranks}
         environments["0"].kill()
         output = launcher.communicate(timeout=200)[0]
@@ -169,7 +171,7 @@ def test_a_build_whose_ranks_are_killed_at_random_ends_with_the_same_bytes(tmp_p
         for kill in range(kills):
             wait_for_shards(out, kill + 1, within_s=600)
             time.sleep(moments.uniform(0, 1.0))
-            ranks = [one for one in ranks_of(launcher) if SCRIPT in one.cmdline()]
+            ranks = ranks_of(launcher)
             if ranks:
                 moments.choice(ranks).kill()
         output = launcher.communicate(timeout=1200)[0]
