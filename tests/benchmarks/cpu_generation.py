@@ -223,13 +223,13 @@ def _start(folder: Path, scale: Scale) -> list[Figure]:
             "--help": lambda: command("--help", scale=scale).seconds,
             "check": lambda: command("check", path, scale=scale).seconds,
             "python": lambda: _python("pass"),
-            "imports": lambda: _python("import numpy, pydantic, yaml"),
+            "imports": lambda: _python("import pydantic, yaml"),
         },
         repeats=scale.pick(5, 2, 1),
     )
     return [
         compared("--help", "s", done["--help"], "python -c pass", done["python"]),
-        compared("check", "s", done["check"], "import numpy, pydantic, yaml", done["imports"]),
+        compared("check", "s", done["check"], "import pydantic, yaml", done["imports"]),
     ]
 
 

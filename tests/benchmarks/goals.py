@@ -78,8 +78,12 @@ def _imports(found: Sequence[Figure]) -> str:
 
 
 def _check(found: Sequence[Figure]) -> str:
-    bare = others(found, "check", "import numpy, pydantic, yaml")
-    return f"Importing numpy, pydantic and yaml takes {number(bare)} s; the rest has no profile."
+    bare = others(found, "check", "import pydantic, yaml")
+    return (
+        f"Importing pydantic and yaml takes {number(bare)} s. In profiles of 0.57 s of CPU time "
+        "(median of five, other work on the machine), making dataclasses took 0.08 s, pydantic's "
+        "own included, the models that check recipes 0.065 s and regular expressions 0.035 s."
+    )
 
 
 def _encoding(found: Sequence[Figure]) -> str:
