@@ -239,6 +239,12 @@ def test_many_prompts_are_not_listed(tmp_path: Path, value: dict[str, Any]) -> N
     assert possible_prompts(recipe) is None
 
 
+def test_many_templates_are_not_listed(tmp_path: Path) -> None:
+    keys = {"variables": {"x": {"integers": [1, 300]}}}
+    recipe = load_recipe(str(write(tmp_path, [f"{n} {{class}} {{x}}" for n in range(2)], **keys)))
+    assert possible_prompts(recipe) is None
+
+
 def test_a_check_of_few_prompts_needs_no_numpy(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['numpy'] = None\n"

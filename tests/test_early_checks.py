@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from factory.common.errors import UserError
+from factory.data.early_checks import check_rows
 from factory.models.timm_names import SUFFIX, registered_names
 from train.library_names import check_library_names, optimizers_in_source, trackers_in_source
 from train.settings import Augmentation, Hyperparameters
@@ -108,7 +110,7 @@ MISTAKES = {
     "gap set --real set --model test_resnte --out new": "--model test_resnte: folder not found",
     f"{GAP} --real-image-column img": "set: no column 'img'; did you mean image?",
     f"{GAP} --syn-label-column class": "set: no column 'class'; it has: image, label",
-    f"{GAP} --images 19": "--images 19: expected 20 or more",
+    f"{GAP} --images 19": "--images 19: expected 20 or more, as many for each class",
     "score run --real set --label-column lable": "set: no column 'lable'; did you mean label?",
     "clip --model ./no --real set": "--model ./no: cannot be loaded (no such directory)",
     "study study.yaml out --real a=nosuch": "nosuch: directory not found",
@@ -221,3 +223,26 @@ def test_names_of_models_are_those_of_timm() -> None:
     # Tests of small stems may have registered some of ours.
     known = {name for name in timm.list_models() if not name.endswith(SUFFIX)}
     assert set(registered_names()) == known
+
+
+@pytest.mark.parametrize(
+    ("paths", "more"),
+    [
+        (["train/metadata.parquet", "train/*.png"], ""),
+        (["a.parquet"], "  data_dir: data\n"),
+    ],
+)
+def test_columns_of_other_files_are_not_judged(tmp_path: Path, paths: list[str], more: str) -> None:
+    """`metadata.parquet` adds columns to images, and `data_dir` is where the files are."""
+    places = {"data/a.parquet": ["image", "label"], "a.parquet": ["other"]}
+    for place, columns in (places | {"train/metadata.parquet": ["file_name"]}).items():
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        pq.write_table(pa.table({one: ["x"] for one in columns}), tmp_path / place)
+    (tmp_path / "README.md").write_text(
+        f"---\nconfigs:\n- config_name: default\n{more}  data_files:\n  - split: train\n"
+        f"    path: {json.dumps(paths)}\n---\n"
+    )
+    check_rows(tmp_path, columns=("image", "label"))
+    if more:
+        with pytest.raises(UserError, match="no column 'other'; it has: image, label"):
+            check_rows(tmp_path, columns=("other",))

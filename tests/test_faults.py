@@ -372,6 +372,8 @@ def test_a_stop_in_a_finaliser_ends_the_block_a_moment_later(
         weakref.finalize(thing, os.kill, os.getpid(), signal.SIGINT)
         del thing
         time.sleep(30)
+    with pytest.raises(Stopped, match="SIGTERM"), stopping_on_signals():
+        _Finalised()  # nothing comes after it
     # Python would report what it swallowed.
     assert capsys.readouterr().err == ""
 

@@ -73,7 +73,7 @@ def unknown_policy(name: str, reason: str = "") -> UserError:
     first = name.partition("-")[0]
     near = [] if first in known else difflib.get_close_matches(first, known, n=1)
     usual = "use e.g. rand-m9-mstd0.5-inc1, original, v0, 3a or augmix-m5-w4"
-    hint = f"did you mean {near[0]}?" if near else usual
+    hint = f"did you mean {near[0]}? If not, {usual}" if near else usual
     return UserError(f"--aa {name}: timm has no such policy{reason and f' ({reason})'}; {hint}")
 
 

@@ -129,7 +129,9 @@ def run(args: argparse.Namespace) -> None:
             )
     check_features(name, is_run=args.trained is not None)
     if args.images < FEWEST:
-        raise UserError(f"--images {args.images}: expected {FEWEST} or more")
+        raise UserError(
+            f"--images {args.images}: expected {FEWEST} or more, as many for each class"
+        )
 
     from eval.gap_compare import compare
     from eval.gap_sample import sample_images

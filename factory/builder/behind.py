@@ -51,7 +51,7 @@ class Behind:
         try:
             self._thread.join()
         except BaseException:
-            # A signal; a build raises for the first one only.
+            # A signal; one that comes soon after is ignored.
             self._thread.join()
             raise
 

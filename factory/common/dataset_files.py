@@ -110,6 +110,7 @@ def files_in_card(folder: Path, config_name: str | None, *, shown: str) -> dict[
         chosen = [one for one in configs if one.get("default")] or chosen or configs
     files = chosen[0].get("data_files") if len(chosen) == 1 else None
     listed = files if isinstance(files, list) else []
+    folder_of = str(chosen[0].get("data_dir") or "") if listed else ""
     found: dict[str, list[str]] = {}
     for one in listed:
         split = one.get("split") if isinstance(one, dict) else None
@@ -117,7 +118,8 @@ def files_in_card(folder: Path, config_name: str | None, *, shown: str) -> dict[
             return {}
         paths = one.get("path")
         texts = paths if isinstance(paths, list) else [paths]
-        found.setdefault(split, []).extend(text for text in texts if isinstance(text, str))
+        own = found.setdefault(split, [])
+        own += [str(PurePosixPath(folder_of, text)) for text in texts if isinstance(text, str)]
     return found
 
 

@@ -42,6 +42,7 @@ class _Stop:
         self.is_over = False
         self._ignores_until = 0.0
         self._hook = sys.unraisablehook
+        self._swallowed: Stopped | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         is_handled = self.is_over or _among(self.raised, sys.exception())
@@ -57,6 +58,7 @@ class _Stop:
         if not isinstance(stop, Stopped) or stop not in self.raised:
             self._hook(found)
             return
+        self._swallowed = stop
         # Raised in here it would be swallowed again.
         arguments = (stop.number, threading.get_ident())
         again = threading.Timer(_AGAIN_S, self._send, arguments)
@@ -76,6 +78,9 @@ class _Stop:
         before = len(self.raised)
         try:
             yield
+            if self._swallowed is not None and self._swallowed is self.raised[-1]:
+                # The block has ended before the signal came again.
+                raise self._swallowed
         except Exception as error:
             stops = self.raised[before:]
             if not stops:
@@ -131,6 +136,7 @@ def stopping_on_signals(*, for_good: bool = False) -> Iterator[None]:
         raise
     finally:
         if not for_good:
-            sys.unraisablehook = hook
+            if sys.unraisablehook == stop.on_unraisable:
+                sys.unraisablehook = hook
             for number, handler in before.items():
                 signal.signal(number, handler)

@@ -65,12 +65,15 @@ def check_rows(
 def _check_columns(
     folder: Path, files: Sequence[str], columns: Sequence[str], reference: str
 ) -> None:
-    """Reject columns that the first file lacks, unless it is a pattern or has no list of columns.
+    """Reject columns that the first file lacks, if all files are rows: they have the same columns.
 
-    All files of a split have the same columns.
+    Nothing is known of patterns, and a folder of images may have a `metadata.parquet`.
     """
-    first = folder / files[0] if files and columns else folder
-    if first.suffix != ".parquet" or not first.is_file():
+    paths = [folder / name for name in files]
+    if any(one.suffix != ".parquet" or one.stem == "metadata" for one in paths):
+        return
+    first = paths[0] if paths and columns else folder
+    if not first.is_file():
         return
     check_files([first], folder)
     try:

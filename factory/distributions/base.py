@@ -16,8 +16,7 @@ from factory.common.frozen import Frozen
 from factory.distributions.template import Value
 
 if TYPE_CHECKING:
-    # Recipes are read without numpy, whose import takes as long as reading them. Only sampling
-    # needs it.
+    # Reading a recipe does not import numpy, which takes 0.2 to 0.3 s of CPU time; sampling does.
     import numpy as np
     from numpy.typing import NDArray
 

@@ -229,8 +229,8 @@ class InferenceSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FirstSettings:
-    """The settings of a dataset before those of inference: batches, files and the machine.
+class BatchSettings:
+    """Settings of a dataset besides those of inference: batches, files and the machine.
 
     The order of fields is that of cards and messages; dtype is repeated here to stay third.
     """
@@ -245,8 +245,8 @@ class FirstSettings:
 
 INFERENCE_SETTINGS = tuple(one.name for one in fields(InferenceSettings))
 RECORDED_SETTINGS = tuple(
-    dict.fromkeys([*(one.name for one in fields(FirstSettings)), *INFERENCE_SETTINGS])
+    dict.fromkeys([*(one.name for one in fields(BatchSettings)), *INFERENCE_SETTINGS])
 )
-"""All settings of a dataset; each is an option of `build`, in this order."""
+"""All settings of a dataset, in the order of cards; each is an option of `build`."""
 PLAIN = InferenceSettings(dtype="float32")
 """Nothing is traded for speed."""

@@ -187,7 +187,7 @@ def _values(recipe: ResolvedRecipe, spec: ImageSpec) -> dict[str, Value | None]:
 
 def _specs(recipe: ResolvedRecipe, most: int | None) -> Iterator[ImageSpec]:
     """Yield a plan's rows, or `most` of them in blocks spread over it, block by block."""
-    # Not needed by most checks, and its import takes as long as they do.
+    # It imports numpy, and most checks do not come here.
     from factory.planner.plan import plan
 
     planned = plan(recipe)

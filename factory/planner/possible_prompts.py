@@ -1,6 +1,6 @@
 """All prompts that a config can have, if they are few.
 
-A check of these needs no plan, and so no numpy, whose import takes as long as the rest of `check`.
+A check of these needs no plan, and so no numpy, whose import takes 0.2 to 0.3 s of CPU time.
 """
 
 from __future__ import annotations
@@ -34,10 +34,9 @@ def possible_prompts(recipe: ResolvedRecipe) -> set[str] | None:
     values = _values(recipe)
     texts: set[str] = set()
     for template in {one.text for one in recipe.prompt} | {recipe.negative_prompt}:
-        found = _filled(template, values)
-        if found is None:
+        texts |= (found := _filled(template, values)) or set()
+        if found is None or len(texts) > _MANY:
             return None
-        texts |= found
     return texts
 
 

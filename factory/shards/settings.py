@@ -13,7 +13,7 @@ from factory.common import console
 from factory.common.errors import UserError
 from factory.common.imports import without_garbage_collection
 from factory.common.text import expected_word
-from factory.models.inference import INFERENCE_SETTINGS, FirstSettings, InferenceSettings
+from factory.models.inference import INFERENCE_SETTINGS, BatchSettings, InferenceSettings
 
 DTYPES = ("float32", "bfloat16", "float16")
 DEVICES = ("cpu", "cuda", "mps", "xpu")
@@ -49,7 +49,7 @@ class BuildSettings(InferenceSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FixedSettings(InferenceSettings, FirstSettings):
+class FixedSettings(InferenceSettings, BatchSettings):
     """Settings of a dataset; recorded in its manifest.
 
     A dataclass takes the fields of its last base first: cards and messages name them in this order.
@@ -119,7 +119,7 @@ def fix(
         shard_size=wanted.shard_size or -(-_SHARD_SIZE // batch_size) * batch_size,
         threads=wanted.threads or 1,
         device=device,
-        attempts=wanted.attempts or FirstSettings.attempts,
+        attempts=wanted.attempts or BatchSettings.attempts,
         **used,
     )
 
