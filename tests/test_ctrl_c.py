@@ -57,13 +57,18 @@ def test_an_ignored_ctrl_c_stays_ignored() -> None:
     assert done.stdout == "True\n"
 
 
-def test_ctrl_c_in_code_made_of_text_ends_with_a_status() -> None:
-    """As while a dataclass is made: Python would end by the signal."""
+def test_ctrl_c_in_code_made_of_text_ends_with_a_status(tmp_path: Path) -> None:
+    """As while a dataclass is made: `python -m` would end by the signal."""
     code = (
         "import os, signal\n"
         "from factory.common.entry import run_main\n"
         "run_main(lambda: exec('os.kill(os.getpid(), signal.SIGINT)'))"
     )
-    words = [sys.executable, "-c", code]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    (tmp_path / "program.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "-m", "program"],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"},
+        capture_output=True,
+        text=True,
+    )
     assert (done.returncode, done.stderr) == (130, "stopped by Ctrl-C (SIGINT)\n")

@@ -66,7 +66,7 @@ def run_main(main: Callable[[], int | None]) -> None:
         if not leave(last):
             _write(f"{for_terminal(last.text)}\n")
     # Python keeps in mind that SIGINT has interrupted code made of text, as methods of dataclasses
-    # are, and would end by that signal instead of with a status; this makes it forget.
+    # are. `python -m` would end by that signal instead of with a status; this makes it forget.
     exec("")
     sys.exit(last.status)
 
