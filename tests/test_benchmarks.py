@@ -57,7 +57,7 @@ def test_every_benchmark_runs(name: str, capfd: pytest.CaptureFixture[str]) -> N
     for one in found["figures"]:
         # Phases and cells of a grid are shown without their common start.
         row = one["what"].partition(split)[0 if SECTIONS[name].grid_by else 2]
-        assert f"| {one['what']} ({one['unit']})" in shown or f"| {row} | " in shown
+        assert f"| {one['what']} ({one['unit']})" in shown or (row and f"| {row} | " in shown)
         assert one["ours"]["low"] <= one["ours"]["median"] <= one["ours"]["high"]
     assert "A tiny run with small counts" in shown
     assert all(value in shown for value in found["versions"].values())
@@ -178,14 +178,15 @@ def test_profiles_and_grids_have_tables_of_their_own() -> None:
 
 
 def test_the_advice_on_shard_sizes_follows_the_grid() -> None:
-    lowest = {8: 1.0, 30: 1.0}
+    lowest = {7.5: 1.0, 30: 1.0}
     fewer = 0.0
     for one in load(ROOT / "docs" / JSON_NAME)["simulated"]["figures"][1:]:
         ranks, files = (int(one[key].split()[0].replace(",", "")) for key in ("what", "note"))
-        efficiency, each = one["ours"]["median"], round(files / ranks)
-        fewer = max(fewer, efficiency) if each < 8 else fewer
+        efficiency, each = one["ours"]["median"], files / ranks
+        fewer = max(fewer, efficiency) if each <= 2 else fewer
         lowest |= {shards: min(low, efficiency) for shards, low in lowest.items() if each >= shards}
-    assert lowest[8] >= 0.75 and lowest[30] >= 0.8 and fewer < 0.65
+        assert each <= 2 or each > 7.5, "the text says that these were not simulated"
+    assert lowest[7.5] >= 0.75 and lowest[30] >= 0.8 and fewer < 0.65
     advice = "`--shard-size` so that each process generates 8 shards or more, better 30"
     for page_name in (PAGE_NAME, "multi-node.md"):
         assert advice in " ".join((ROOT / "docs" / page_name).read_text().split())

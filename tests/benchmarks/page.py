@@ -34,8 +34,8 @@ with a CUDA device.
 ## Goals
 
 They were set before measuring and are compared with medians; those missed are first. Other work on
-the machine slows a measurement down, so it alone can make one miss its goal. A section shows this
-load below its tables.
+the machine slows a measurement down; a goal can be missed for this reason alone. A section shows
+this load below its tables.
 
 """
 _HOW = """

@@ -113,23 +113,23 @@ steps, stored at 32 px. The build uses one process per core, its default.
   can put a build above this limit.
 - *Large matrix products* (limit): as many operations as the network's passes of an image, 7.8 GFLOP
   (FlopCounterMode), in the same type. Passes can hardly be faster.
-- *build --compile network*: measured once, after the others, and compared with their last
-  measurement. A build of one batch has filled the cache of compiled code before. The start, in
-  which each process reads the cache, is left out. The builds without it differ by more than it
-  gains.
+- *build --compile network*: measured once, after the other lines, and compared with the last
+  measurement of each. A build of one batch has filled the cache of compiled code before. The start,
+  in which each process reads the cache, is left out.
 - *Profile*: of other builds.
 - *Profile of a pass*: what the UNet's passes of one batch spend their time on, in one thread, by
   torch's profiler.
 """,
         "cpu_generation",
         earlier="""\
-**Earlier runs** on the same processor, on 2026-11-30 (UTC); brackets: lowest and highest. Commit
-2d2e1535 computes the same as the commit above.
+**Earlier runs** on an AMD EPYC with AVX2, on 2026-11-30 (UTC); brackets: lowest and highest.
+Commits 2d2e1535 and 11af922e compute the same, so their difference is the machine's.
 
 | time | commit | build, images/s | ratio to one image per call | first ten, s | ratio to script |
 |---|---|---:|---:|---:|---:|
 | 14:23 | 2d2e1535 | 17.7 [15.7, 19.6] | 7.14 [6.8, 7.48] | 8.71 [8.32, 9.11] | 0.798 |
 | 17:15 | 4175d954 | 14.8 | 5.67 | 13 | 0.784 |
+| 20:50 | 11af922e | 13.3 [11, 15.6] | 5.71 [4.9, 6.52] | 14.4 [14.2, 14.6] | 0.787 |
 """,
         tried=tried.CPU,
     ),
@@ -152,12 +152,14 @@ about a second meanwhile.
 """,
         "overhead",
         earlier="""\
-**Earlier runs** on the same processor, on 2026-11-30 (UTC), images/s; brackets: lowest and highest.
+**Earlier runs** on an AMD EPYC with AVX2, on 2026-11-30 (UTC), images/s; brackets: lowest and
+highest.
 
 | time | commit | 2 processes | one process | compression alone |
 |---|---|---:|---:|---:|
 | 15:16 | 06360fdc | 8,253 [5,407, 12,207] | 6,748 [4,571, 9,145] | 10,792 [8,867, 227,602] |
 | 17:27 | 4175d954 | 4,843 [3,517, 6,644] | 5,394 [4,959, 6,979] | 8,113 [7,167, 11,729] |
+| 21:07 | 11af922e | 5,843 [5,085, 6,966] | 4,687 [4,260, 5,453] | 11,101 [9,060, 13,893] |
 
 The 227,602 is a difference of two short times.
 
@@ -226,9 +228,9 @@ A million images in one process group, in simulated time. A free rank takes the 
 end, ranks wait for the last shards.
 
 **Choose `--shard-size` so that each process generates 8 shards or more, better 30.** In the grid,
-about 8 or more give an efficiency of at least 0.75, 30 or more at least 0.8, and fewer than 8 less
-than 0.65. Use a multiple of `--batch-size` (32 by default): otherwise every shard's last batch is
-padded. Small shards make many files.
+about 8 or more give an efficiency of at least 0.75, 30 or more at least 0.8, and 2 or fewer less
+than 0.65; numbers from 2 to 7 were not simulated. Use a multiple of `--batch-size` (32 by default):
+otherwise every shard's last batch is padded. Small shards make many files.
 
 - *Efficiency*: the time of ranks that start at once and end together, divided by the simulated
   time; five seeds.

@@ -74,13 +74,16 @@ def _profile(name: str, unit: str, phases: Sequence[Figure]) -> Iterator[str]:
 def _grid(cells: Sequence[Figure], between: str) -> Iterator[str]:
     """Yield a line per row of the grid; the notes, one per column, are in the head."""
     heads: dict[str, str] = {}
-    rows: dict[str, list[str]] = {}
+    rows: dict[str, dict[str, str]] = {}
     for one in cells:
         row, _, column = one.what.partition(between)
         heads[column] = f"{column}: {one.note}" if one.note else column
-        rows.setdefault(row, []).append(spread(one.ours))
+        rows.setdefault(row, {})[column] = spread(one.ours)
     head = f"{cells[0].unit}, n = {cells[0].ours.count}"
-    yield from table([head, *heads.values()], ([row, *found] for row, found in rows.items()))
+    yield from table(
+        [head, *heads.values()],
+        ([row, *(found.get(one, "") for one in heads)] for row, found in rows.items()),
+    )
 
 
 def spread(one: Spread | None) -> str:
