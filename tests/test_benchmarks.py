@@ -146,7 +146,7 @@ def test_the_page_begins_with_answers_and_explains_missed_goals() -> None:
     assert "--| | build | at least 8 times one image per call, float32 | 6 (n = 4) |" in head
     assert "The figures that would explain it were not measured." in head
     figures.append(figure("build", 12, "large matrix products", 0.8))
-    assert "products is 15 images/s: 7.5 times one image per call." in words()
+    assert "allow 15 images/s: 7.5 times one image per call." in words()
     quick = words(scale="quick")
     assert "12 images/s" not in quick and "**missed**" not in quick
 

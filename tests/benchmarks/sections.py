@@ -186,6 +186,18 @@ What is done with a recipe or a finished dataset.
   more than a row takes.
 """,
         "reading",
+        earlier="""\
+**An earlier run** on an AMD EPYC with AVX2 (2026-11-30 14:46 UTC, commit 2d2e1535), when the
+alternatives were faster too, though they do the same:
+
+| measured | data-factory | alternative | ratio |
+|---|---:|---:|---:|
+| verify (rows per CPU second) | 24,766 [22,891, 24,962] | 11,307 [10,208, 11,446] | 2.18 |
+| status of 10,000 shards, complete (s) | 0.831 [0.816, 0.908] | 0.0937 [0.0924, 0.0937] | 8.87 |
+| status of 10,000 shards, unfinished (s) | 1.55 [1.47, 1.61] | 0.0853 [0.0747, 0.0888] | 18.1 |
+| load_dataset of 10,000 shards (s) | 35.9 [34, 37.9] | 33 [32.5, 33.6] | 1.09 |
+| train opens 10,000 shards (s) | 69.4 [66.2, 72.7] | 33 [32.5, 33.6] | 2.1 |
+""",
         tried=tried.READING,
     ),
     "train": Section(
