@@ -64,7 +64,7 @@ def _products(found: Sequence[Figure]) -> str:
     single = others(found, "build", "one image per call")
     return (
         f"In the same run, large matrix products alone, as many as the images need, allow "
-        f"{number(most)} images/s: {number(most / single)} times one image per call."
+        f"about {number(most)} images/s: {number(most / single)} times one image per call."
     )
 
 
@@ -90,33 +90,35 @@ def _encoding(found: Sequence[Figure]) -> str:
     phases = [one for one in found if one.what.startswith("profile: ")]
     share = ours(found, "profile: encoding") / sum(one.ours.median for one in phases)
     busy = ours(found, "marginal speed") * ours(found, "marginal CPU time") / 1000
+    allowed = 2000 / ours(found, "marginal CPU time")
     return (
-        f"One process already uses {number(busy)} cores, and {100 * share:.0f} % of its CPU time "
-        "is PNG encoding, most of it Pillow's compression."
+        f"At the CPU time of an image, two cores allow {number(allowed)} images/s; one process "
+        f"already uses {number(busy)}. {100 * share:.0f} % of the CPU time is PNG encoding, most "
+        "of it Pillow's compression."
     )
 
 
 def _libraries(found: Sequence[Figure]) -> str:
     plain = others(found, "start and the first images", "plain loop")
     return (
-        "In one profile, imports took 1.8 of 3.1 s of CPU time; 0.6 s of them, matplotlib's, are "
-        f"in another process now. A plain loop takes {number(plain)} s."
+        "In one profile, imports took 1.8 of 3.1 s of CPU time. Since then matplotlib's, 0.6 s, "
+        f"have moved to another process. A plain loop takes {number(plain)} s."
     )
 
 
 def _slow_decoding(found: Sequence[Figure]) -> str:
     plain = others(found, "verify", "hash, read, decode")
     return (
-        f"Hashing, reading and decoding alone handles {number(plain)} rows per CPU second here; in "
-        "an earlier run on this kind of machine 11,307, and `verify` 24,766."
+        "The machine was slower than in an earlier run: the alternative handles "
+        f"{number(plain)} rows per CPU second instead of 11,307. `verify` handled 24,766 then."
     )
 
 
 def _slow_files(found: Sequence[Figure]) -> str:
     plain = others(found, "status of 10,000 shards, unfinished", "list and read json")
     return (
-        f"Listing and reading the JSON files alone takes {number(plain)} s here; in an earlier run "
-        "on this kind of machine 0.0853 s, and `status` 1.55 s."
+        "The machine was slower than in an earlier run: listing the shards and reading the "
+        f"manifest alone takes {number(plain)} s instead of 0.0853. `status` took 1.55 s then."
     )
 
 

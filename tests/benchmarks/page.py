@@ -35,7 +35,7 @@ with a CUDA device.
 
 They were set before measuring and are compared with medians; those missed are first. Other work on
 the machine slows a measurement down; a goal can be missed for this reason alone. A section shows
-this load below its tables.
+the load before it below its tables.
 
 """
 _HOW = """
@@ -63,8 +63,8 @@ _UNBROKEN = re.compile(r"\[-?[\d.,]+, -?[\d.,]+\]|\(n = \d+\)")
 _GOAL_COLUMNS = ("measured", "goal", "figure", "result", "section")
 _MILLION = """\
 Computed from the images/s of a build of Stable Diffusion 1.4 above: 40 DDIM steps with guidance.
-Only one GPU is measured. Hours on several GPUs are those on one divided by their number; the time
-for which they [wait at the end](#many-processes-simulated) is left out."""
+Only one GPU is needed for it. Hours on several GPUs are those on one divided by their number; the
+time for which they [wait at the end](#many-processes-simulated) is left out."""
 
 
 def text(results: Results) -> str:
@@ -78,13 +78,21 @@ def text(results: Results) -> str:
     parts.append("\n".join(_million(results.get("gpu"))))
     if versions:
         parts.append(f"{_wrapped(f'Versions, unless a section names others: {versions}.')}\n")
-    return _UNBROKEN.sub(lambda found: found[0].replace(" ", "\u00a0"), "\n".join(parts))
+    return _joined("\n".join(parts))
+
+
+def _joined(text: str) -> str:
+    return _UNBROKEN.sub(lambda found: found[0].replace(" ", "\u00a0"), text)
 
 
 def _wrapped(words: str, *, indent: str = "") -> str:
     """Break a line as the other pages do; tables cannot be broken."""
     return textwrap.fill(
-        words, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        _joined(words),
+        100,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
 
 

@@ -48,7 +48,8 @@ def _cpu(found: Sequence[Figure]) -> str:
     # Their full names say in which type they computed.
     names = [find(found, "build", start).other for start in ("one image per call", "batches of 32")]
     single, batches = (f"{number(ratio(found, 'build', name))} times {name}" for name in names)
-    return f"{number(ours(found, 'build'))} images/s; against diffusers, {single}, and {batches}"
+    speed = number(ours(found, "build"))
+    return f"{speed} images/s without the start; against diffusers, {single}, and {batches}"
 
 
 def _start(found: Sequence[Figure]) -> str:
@@ -83,8 +84,9 @@ def _range(found: Sequence[Figure], kind: str) -> str:
 
 
 def _scoring(found: Sequence[Figure]) -> str:
-    speed = number(ratio(found, "marginal speed", "evaluate's evaluator"))
-    return f"{speed} times the images/s of evaluate's evaluator"
+    name = "evaluate's evaluator"
+    speed, whole = (number(ratio(found, what, name)) for what in ("marginal speed", "score 500"))
+    return f"{speed} times the images/s of {name}; {whole} of its time for 500 images and the start"
 
 
 def _gpu(found: Sequence[Figure]) -> str:
