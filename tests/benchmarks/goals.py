@@ -115,7 +115,8 @@ def _slow_decoding(found: Sequence[Figure]) -> str:
         return _UNKNOWN
     return (
         "The machine was slower than in an earlier run: the alternative handles "
-        f"{number(plain)} rows per CPU second instead of {_EARLIER_ROWS:,}. `verify` handled 24,766 then."
+        f"{number(plain)} rows per CPU second instead of {_EARLIER_ROWS:,}. `verify` "
+        "handled 24,766 then."
     )
 
 
@@ -125,7 +126,8 @@ def _slow_files(found: Sequence[Figure]) -> str:
         return _UNKNOWN
     return (
         "The machine was slower than in an earlier run: listing the shards and reading the "
-        f"manifest alone takes {number(plain)} s instead of {_EARLIER_S}. `status` took 1.55 s then."
+        f"manifest alone takes {number(plain)} s instead of {_EARLIER_S}. `status` took "
+        "1.55 s then."
     )
 
 
