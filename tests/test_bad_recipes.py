@@ -123,6 +123,10 @@ BAD: list[tuple[str, str]] = [
         "@:5:18: output.format: expected one of png, jpeg, webp, found text 'jpg'; did you mean 'jpeg'?",
     ),
     (
+        BASE + "output: {format: webp, compression: fast}\n",
+        "@:5:37: output.compression: applies to `format: png` only, but `format` is webp; remove it",
+    ),
+    (
         BASE + "output: {antialias: 1}\n",
         "@:5:21: output.antialias: expected true or false, found 1",
     ),

@@ -361,6 +361,16 @@ def test_lanczos_names_its_version_and_older_sets_have_none(tmp_path: Path) -> N
     assert old.images_fingerprint == recipe.images_fingerprint
 
 
+def test_fast_files_are_part_of_a_recipe_and_do_not_change_its_images(tmp_path: Path) -> None:
+    path = write(tmp_path, r=BASE) / "r.yaml"
+    plain, fast = load_recipe(path), load_recipe(path, overrides=["output.compression=fast"])
+    assert "compression" not in plain.to_yaml()
+    assert fast.fingerprint != plain.fingerprint
+    assert fast.images_fingerprint == plain.images_fingerprint
+    path.write_text(fast.to_yaml())
+    assert load_stored_recipe(path).fingerprint == fast.fingerprint
+
+
 @pytest.mark.parametrize("resample", ["nearest", "bilinear", "bicubic", "lanczos", "area"])
 def test_the_default_of_antialias_suits_every_interpolation(resample: str, tmp_path: Path) -> None:
     text = BASE + f"output: {{size: 8, resample: {resample}}}\n"

@@ -101,13 +101,26 @@ def test_an_interrupted_text_keeps_the_old_one(
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 
-@pytest.mark.parametrize("kind", ["png", "webp"])
-def test_lossless_formats_keep_every_pixel(kind: str) -> None:
-    encoded = encode_image(IMAGE, Output(format=kind))
-    assert encoded == encode_image(IMAGE, Output(format=kind))
+@pytest.mark.parametrize(
+    "output", [Output(), Output(compression="fast"), Output(format="webp")], ids=str
+)
+def test_lossless_formats_keep_every_pixel(output: Output) -> None:
+    encoded = encode_image(IMAGE, output)
+    assert encoded == encode_image(IMAGE, output)
     opened = Image.open(io.BytesIO(encoded))
-    assert opened.format == kind.upper()
+    assert opened.format == output.format.upper()
     assert np.array_equal(np.asarray(opened.convert("RGB")), IMAGE)
+
+
+@pytest.mark.parametrize("size", [8, 200])
+def test_fast_files_are_those_of_run_lengths(size: int) -> None:
+    # Two colours in turn: a search for repeated strings finds them, run lengths do not.
+    image = np.full((size, size, 3), 7, dtype=np.uint8)
+    image[:, ::2] = 250
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "png", compress_type=zlib.Z_RLE)
+    assert encode_image(image, Output(compression="fast")) == buffer.getvalue()
+    assert encode_image(image, Output()) != buffer.getvalue()
 
 
 def test_jpeg_is_close() -> None:

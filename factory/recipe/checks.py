@@ -214,3 +214,8 @@ def check_output(checked: Checked, output: Output) -> None:
             f"applies to `resample: lanczos` only, but `resample` is {output.resample}; remove it",
             *("output", "lanczos_version"),
         )
+    if output.compression is not None and output.format != "png":
+        checked.add(
+            f"applies to `format: png` only, but `format` is {output.format}; remove it",
+            *("output", "compression"),
+        )

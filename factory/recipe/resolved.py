@@ -37,6 +37,7 @@ _LATER_KEYS: tuple[tuple[str, str, Any], ...] = (
     ("sampling", "guidance_interval", None),
     ("model", "adapters", []),
     ("output", "lanczos_version", None),
+    ("output", "compression", None),
 )
 
 

@@ -198,6 +198,11 @@ class Output(Frozen):
     format: Format = Field(
         default="png", description="png and webp keep every pixel; jpeg is smaller."
     )
+    compression: Literal["fast"] | None = Field(
+        default=None,
+        description="Only for png. fast takes less CPU time for the same pixels; files of "
+        "photographs stay as large, those of drawings grow.",
+    )
 
     @property
     def filters(self) -> bool:

@@ -17,7 +17,7 @@ from factory.common.errors import Failure
 from factory.common.parquet_bounds import require_bounded
 from factory.common.storage import AnyPath, entries, write_bytes
 from factory.shards.manifest import ShardEntry
-from factory.shards.png import COMPRESS_LEVEL, is_small, small_png
+from factory.shards.png import is_small, png_options, small_png
 from factory.shards.row_table import row_table
 from factory.shards.stamp import KEY, Stamp, read_stamp, seal
 
@@ -83,9 +83,9 @@ def encode_image(image: ImageArray, output: Output) -> bytes:
     # `fromarray` takes longer than to copy a small image.
     pixels = Image.frombytes("RGB", (image.shape[1], image.shape[0]), image.tobytes())
     if output.format == "png" and is_small(pixels):
-        return small_png(pixels)
+        return small_png(pixels, output.compression)
     options: dict[str, Any] = {
-        "png": {"compress_level": COMPRESS_LEVEL},
+        "png": png_options(output.compression),
         "jpeg": {"quality": 95, "subsampling": 0},
         "webp": {"lossless": True, "method": 4},
     }[output.format]

@@ -44,30 +44,31 @@ _PROFILE = {
 def run(folder: Path, scale: Scale, device: str) -> list[Figure]:
     """Measure fixed start, marginal speed and memory of both, then memory of larger builds."""
     small, large, *others = scale.pick((1_000, 10_000, 100_000, 1_000_000), (200, 2_000), (20, 40))
-    measured = {
-        "build_ready": (),
-        "write_plainly": (),
-        "build_in_processes": (scale.in_process,),
-        "compress_in_processes": (scale.in_process,),
-    }
+    measured = (
+        ("build_ready",),
+        ("write_plainly",),
+        ("build_in_processes", scale.in_process),
+        ("build_in_processes", scale.in_process, "fast"),
+        ("compress_in_processes", scale.in_process),
+    )
     done = in_turn(
         {
-            f"{name} {images}": lambda name=name, images=images: _measure(
-                name, folder, images, *measured[name], scale=scale
+            f"{one} {images}": lambda one=one, images=images: _measure(
+                one[0], folder, images, *one[1:], scale=scale
             )
             for images in (small, large)
-            for name in measured
+            for one in measured
         },
         repeats=scale.pick(5, 1, 1),
     )
-    ours, plain, several, limit = (
-        [*zip(done[f"{name} {small}"], done[f"{name} {large}"], strict=True)] for name in measured
+    ours, plain, several, fast, limit = (
+        [*zip(done[f"{one} {small}"], done[f"{one} {large}"], strict=True)] for one in measured
     )
     larger = {images: _measure("build_ready", folder, images, scale=scale) for images in others}
     further = large - small
     return [
         *_speed(ours, plain, further=further),
-        *_two_processes(several, ours, limit, further=further),
+        *_two_processes(several, fast, ours, limit, further=further),
         *_memory(ours, plain, small, large, larger, scale),
         *_profile(folder, small, large, scale),
     ]
@@ -88,17 +89,20 @@ def _rates(pairs: _Pairs, *, further: int) -> list[float]:
     return [further / (two.seconds - one.seconds) for one, two in pairs]
 
 
-def _two_processes(several: _Pairs, ours: _Pairs, limit: _Pairs, *, further: int) -> list[Figure]:
+def _two_processes(
+    several: _Pairs, fast: _Pairs, ours: _Pairs, limit: _Pairs, *, further: int
+) -> list[Figure]:
     what, note = f"marginal speed in {_PARTS} processes", "`build --part 1/2` and `--part 2/2`"
-    rates = [_rates(pairs, further=further) for pairs in (several, ours, limit)]
+    rates = [_rates(pairs, further=further) for pairs in (several, fast, ours, limit)]
     return [
-        compared(what, "images/s", rates[0], "one process", rates[1], note=f"{note} together"),
+        compared(what, "images/s", rates[0], "one process", rates[2], note=f"{note} together"),
+        compared(f"{what}, `output.compression: fast`", "images/s", rates[1], what, rates[0]),
         compared(
             what,
             "images/s",
             rates[0],
             "compression alone",
-            rates[2],
+            rates[3],
             note="Pillow's, same processes",
             is_limit=True,
         ),
@@ -173,12 +177,15 @@ def build_ready(folder: str, images: int) -> None:
     _build_part(tempfile.mkdtemp(dir=folder), images, 1, 1)
 
 
-def build_in_processes(folder: str, images: int, in_process: bool) -> None:
+def build_in_processes(
+    folder: str, images: int, in_process: bool, compression: str | None = None
+) -> None:
     """Build ready images into a new directory, in processes that each build a part."""
     import tempfile
 
     place, numbers = tempfile.mkdtemp(dir=folder), range(1, _PARTS + 1)
-    _together(_build_part, [(place, images, number, _PARTS) for number in numbers], in_process)
+    work = [(place, images, number, _PARTS, compression) for number in numbers]
+    _together(_build_part, work, in_process)
 
 
 def compress_in_processes(folder: str, images: int, in_process: bool) -> None:
@@ -205,13 +212,15 @@ def _together(run: Callable[..., None], arguments: list[tuple[Any, ...]], in_pro
         pool.starmap(run, arguments, chunksize=1)
 
 
-def _build_part(folder: str, images: int, number: int, count: int) -> None:
+def _build_part(
+    folder: str, images: int, number: int, count: int, compression: str | None = None
+) -> None:
     from factory.builder.build import BuildOptions, Part, build
     from factory.shards.settings import BuildSettings
 
-    place = Path(folder)
+    place, output = Path(folder), {"size": parts.SIDE, "compression": compression}
     build(
-        parts.recipe(place / f"recipe-{number}", images),
+        parts.recipe(place / f"recipe-{number}", images, output=output),
         place / "out",
         settings=BuildSettings(batch_size=32, shard_size=_SHARD, dtype="float32", device="cpu"),
         options=BuildOptions(part=Part(number, count)),
