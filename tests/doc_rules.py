@@ -89,9 +89,11 @@ NOT_RUN = {
     },
     "docs/faster.md": {
         "data-factory build RECIPE OUT --guidance-interval": "test_guidance_interval.py",
+        "data-factory build RECIPE OUT --set output.compression": "test_shards.py",
         "data-factory build RECIPE OUT --model flux --cache": "test_inference.py",
         "python docs/measure_intervals.py": "measures for minutes",
         "for seed in": "trains 30 models",
+        "python docs/measure_png.py": "measures for a minute",
         "python docs/distill_embedded.py": "test_distill_embedded.py, in small",
         "python docs/measure_few_steps.py": "needs its datasets; test_adapters.py has a tiny one",
         "data-factory build cifar10/random-guidance": "measures for minutes",

@@ -245,13 +245,25 @@ def test_many_templates_are_not_listed(tmp_path: Path) -> None:
     assert possible_prompts(recipe) is None
 
 
-def test_a_check_of_few_prompts_needs_no_numpy(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("module", "model"),
+    [
+        ("numpy", {"id": "embedded"}),
+        # The Hub's client, for a model of which the cache has no file.
+        ("huggingface_hub.file_download", {"id": "nobody/nothing", "revision": "0" * 40}),
+    ],
+)
+def test_a_check_of_few_prompts_imports_little(
+    tmp_path: Path, module: str, model: dict[str, str]
+) -> None:
     code = (
-        "import sys; sys.modules['numpy'] = None\n"
+        f"import sys; sys.modules[{module!r}] = None\n"
         "from factory.command_line.cli import start; start()"
     )
-    words = [sys.executable, "-c", code, "check", str(write(tmp_path, "a {class}"))]
-    done = subprocess.run(words, capture_output=True, text=True)
+    recipe = write(tmp_path, "a {class}", model=model)
+    done = subprocess.run(
+        [sys.executable, "-c", code, "check", recipe], capture_output=True, text=True
+    )
     assert (done.returncode, done.stdout) == (0, "ok: 1 recipe, 4 images to generate\n"), (
         done.stderr
     )
