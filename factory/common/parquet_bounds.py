@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from factory.common.size_limits import NOTHING, Extra, most_bytes, refuse_expansion
-from factory.common.thrift import CompactReader, Incomplete
+from factory.common.thrift import Incomplete, read_structure
 
 # Of each physical type in bytes; 0 for texts, and for types with a width of their own.
 _WIDTHS = (1, 4, 8, 12, 4, 8, 0, 0)
@@ -167,7 +167,7 @@ def _chunks(file: IO[bytes], size: int) -> tuple[list[Chunk], int]:
         raise ValueError("it is not a complete Parquet file")
     file.seek(size - 8 - length)
     try:
-        footer: dict[int, Any] = CompactReader(file.read(length)).structure()
+        footer: dict[int, Any] = read_structure(file.read(length))[0]
         leaves = [one for one in footer[2] if not one.get(5)]
         groups = footer.get(4, [])
         chunks = [
@@ -243,9 +243,8 @@ def _header(file: IO[bytes], at: int) -> tuple[dict[int, Any], int]:
     size = _FIRST_READ
     while size <= _LONGEST_HEADER:
         file.seek(at)
-        reader = CompactReader(file.read(size))
         try:
-            return reader.structure(), reader.at
+            return read_structure(file.read(size))
         except Incomplete:
             size *= 32
     raise ValueError("the header of a page is cut off")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError
 from factory.common.redaction import cut_line
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import datasets
 
 _LONGEST = 80
+_NOTES = b"huggingface"
 
 
 def require_same_classes(
@@ -39,10 +40,21 @@ def require_same_classes(
         return
     features = next(iter(loaded.values())).features
     known = {name: one.names for name, one in features.items() if isinstance(one, hf.ClassLabel)}
+    compared: Any = None
     for path in (one for paths in data_files.values() for one in paths) if known else ():
-        for column, own in hf.Features.from_arrow_schema(schema_of(Path(path), module)).items():
+        schema = schema_of(Path(path), module, is_checked=True)
+        if _says_the_same(schema, compared):
+            continue
+        compared = schema
+        for column, own in hf.Features.from_arrow_schema(schema).items():
             if column in known and isinstance(own, hf.ClassLabel):
                 require_same(f"{shown}: {Path(path).name}", column, own.names, known[column])
+
+
+def _says_the_same(schema: Any, other: Any) -> bool:
+    """Return whether two files have the same columns and the same notes of datasets on them."""
+    notes = [one and (one.metadata or {}).get(_NOTES) for one in (schema, other)]
+    return other is not None and notes[0] == notes[1] and bool(schema.equals(other))
 
 
 def require_same(file: str, column: str, own: Sequence[str], known: Sequence[str]) -> None:

@@ -53,13 +53,20 @@ def require_bounded_rows(
             require_bounded_text(path, kind=kind, shown=name, extra=extra, separator=separator)
 
 
-def schema_of(path: Path, kind: str) -> pa.Schema | None:
-    """Return the columns and types that a file defines itself, without reading rows."""
+def schema_of(path: Path, kind: str, *, is_checked: bool = False) -> pa.Schema | None:
+    """Return the columns and types that a file defines itself, without reading rows.
+
+    Args:
+        path: A local file.
+        kind: Module of datasets that reads it.
+        is_checked: Whether the description of a Parquet file was checked already.
+    """
     import pyarrow as pa
     import pyarrow.parquet
 
     if kind == "parquet":
-        require_footer(path)
+        if not is_checked:
+            require_footer(path)
         return pyarrow.parquet.read_schema(path)
     if kind != "arrow":
         return None

@@ -14,7 +14,7 @@ from typing import Any
 
 from factory.common.frozen import Frozen
 from factory.common.storage import AnyPath
-from factory.common.thrift import CompactReader, Incomplete
+from factory.common.thrift import Incomplete, read_text
 from factory.shards.manifest import FailedImage, ShardEntry
 
 KEY = b"factory"
@@ -159,9 +159,9 @@ def num_failed(path: AnyPath) -> int:
     if footer.count(_MARK) != 1:
         # No stamp, or values that look like one.
         return len(read_stamp(path).failed)
-    reader = CompactReader(footer[footer.index(_MARK) + len(_MARK) :])
     try:
-        return len(Stamp.model_validate_json(reader.text()).failed)
+        text, _ = read_text(footer, footer.index(_MARK) + len(_MARK))
+        return len(Stamp.model_validate_json(text).failed)
     except Incomplete:
         raise ValueError(f"{path}: {_UNSTAMPED}") from None
 
