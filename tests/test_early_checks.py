@@ -118,6 +118,11 @@ MISTAKES = {
     f"{GAP} --syn-label-column class": "set: no column 'class'; it has: image, label",
     f"{GAP} --images 19": "--images 19: expected 20 or more, as many for each class",
     "score run --real set --label-column lable": "set: no column 'lable'; did you mean label?",
+    "score named --real set --labels map.yaml": "map.yaml: dog: named has no class 'cta'; did you "
+    "mean 'cat'",
+    "train photos --label-column class --model test_resnet --out new": "photos: no column 'class'; "
+    "it has: image, label",
+    "score run --real photos --label-column lable": "photos: no column 'lable'; did you mean label",
     "clip --model ./no --real set": "--model ./no: cannot be loaded (no such directory)",
     "study study.yaml out --real a=nosuch": "nosuch: directory not found",
     # A message names the option, or the key of the study, that chooses these rows.
@@ -146,7 +151,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name / "README.md").write_text(f"---\nconfigs: [{configs}]\n---\n")
     (folder / "run").mkdir()
     (folder / "run" / "config.yaml").write_text("model: resnet18\n")
-    Image.new("RGB", (8, 8)).save(folder / "photo.png")
+    (folder / "photos" / "cat").mkdir(parents=True)
+    for photo in ("photo.png", "photos/cat/a.png"):
+        Image.new("RGB", (8, 8)).save(folder / photo)
+    (folder / "named").mkdir()
+    config = {"architecture": "test_resnet", "num_classes": 1, "label_names": ["cat"]}
+    (folder / "named" / "config.json").write_text(json.dumps(config))
+    (folder / "named" / "model.safetensors").write_bytes(b"")
+    (folder / "map.yaml").write_text("dog: cta\n")
     real = ", real: {dataset: set, filter: a >}, reference: {dataset: set, filter: b >}"
     for name, images in (("study", ""), ("real", real)):
         (folder / f"{name}.yaml").write_text(
