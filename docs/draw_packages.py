@@ -13,8 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
+
+from factory.common.plot_style import own_style
 
 OTHERS = ("train", "eval")
 ROOT = Path(__file__).resolve().parent.parent
@@ -90,7 +91,7 @@ def draw(path: Path) -> None:
     """Write the figure as SVG; the same code gives the same bytes on one machine."""
     names = list(reversed(packages()))
     count, between = len(names), imports()
-    with mpl.rc_context({"svg.hashsalt": "packages", "svg.fonttype": "none", "font.size": 9}):
+    with own_style({"svg.hashsalt": "packages", "svg.fonttype": "none", "font.size": 9}):
         figure = Figure(figsize=(12, 0.36 * count + 1.5))
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set(xlim=(0, 36.5), ylim=(-0.6, count + 2.6))

@@ -62,8 +62,11 @@ def is_onnx(run: str) -> bool:
     return run.lower().endswith(".onnx")
 
 
-def check_run(run: str) -> None:
+def check_run(run: str) -> list[str]:
     """Check a run before large libraries are imported, as `load_checkpoint` does.
+
+    Returns:
+        Its class names, as far as they are known.
 
     Raises:
         UserError: It is an ONNX file, or no run folder.
@@ -72,7 +75,7 @@ def check_run(run: str) -> None:
         raise UserError(
             f"{run}: ONNX files work with predict and load_classifier only; give the run folder"
         )
-    check_run_folder(run)
+    return check_run_folder(run)
 
 
 def load_checkpoint(run: str, scoring: Scoring | None = None) -> Checkpoint:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from factory.common.plot_style import own_style
 from factory.common.plot_text import plot_font
 from factory.common.whole_files import replace_file
 
@@ -27,7 +28,6 @@ _MOST_GROUPS = 100
 _STYLE = {
     "svg.hashsalt": "data-factory",
     "svg.fonttype": "path",
-    "font.size": 10,
 }
 
 
@@ -40,11 +40,10 @@ def plot_sets(places: Places, *, title: str, note: str, path: Path) -> None:
         note: Smaller text below it.
         path: Without suffix; `.png` and `.svg` are written.
     """
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
     font = plot_font([title, note])
-    with mpl.rc_context(_STYLE | font.style):
+    with own_style(_STYLE | font.style):
         figure = Figure(figsize=(6.4, 6.9), layout="constrained")
         axes = figure.add_subplot()
         half = len(places) // 2
@@ -70,11 +69,10 @@ def plot_classes(
     path: Path,
 ) -> None:
     """Plot the same coordinates by class: real images on the left, synthetic ones on the right."""
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
     font = plot_font([title, note, *names])
-    with mpl.rc_context(_STYLE | font.style):
+    with own_style(_STYLE | font.style):
         figure = Figure(figsize=(11.4, 6.2), layout="constrained")
         half = len(places) // 2
         shown = [int(label) for label in np.unique(labels)]
@@ -98,7 +96,6 @@ def plot_classes(
 
 def plot_coverage(quality: Mapping[str, Any], *, title: str, note: str, path: Path) -> None:
     """Plot the coverage of all images and of each group, beside that of real images."""
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
     rows = [("all images", quality["figures"]["coverage"])]
@@ -108,7 +105,7 @@ def plot_coverage(quality: Mapping[str, Any], *, title: str, note: str, path: Pa
         for name, group in _least_covered(names)
     ]
     font = plot_font([title, note, *(name for name, _ in rows)])
-    with mpl.rc_context(_STYLE | font.style):
+    with own_style(_STYLE | font.style):
         figure = Figure(figsize=(6.4, 2.2 + 0.24 * len(rows)), layout="constrained")
         axes = figure.add_subplot()
         _intervals(axes, [coverage["real"] for _, coverage in rows], _REAL, "real")

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from eval.scores_file import Scores
+from factory.common.plot_style import own_style
 from factory.common.plot_text import plot_font
 from factory.common.whole_files import replace_file
 
@@ -16,11 +17,9 @@ _MAX_NAMED = 60
 
 def plot_confusion(scores: Scores, path: Path) -> None:
     """Write the confusion matrix as a PNG: each row's shares in per cent, darker is more."""
-    import matplotlib as mpl
-
     title = _title(scores)
     font = plot_font([title, *scores.labels.names])
-    with mpl.rc_context(font.style):
+    with own_style(font.style):
         figure = _figure(scores, font.numbered(scores.labels.names), title=font.shown(title))
         plain = {"Software": None}
         replace_file(path, lambda to: figure.savefig(to, format="png", dpi=120, metadata=plain))

@@ -15,8 +15,10 @@ from PIL import Image
 from factory.common.errors import UserError
 from factory.data.early_checks import check_rows
 from factory.models.timm_names import SUFFIX, registered_names
-from train.library_names import check_library_names, optimizers_in_source, trackers_in_source
+from train.optimizer import check_optimizer
+from train.policies import check_policy
 from train.settings import Augmentation, Hyperparameters
+from train.trackers import check_trackers
 
 ROOT = Path(__file__).parent.parent
 # Importing one of these takes seconds.
@@ -87,8 +89,12 @@ MISTAKES = {
     "train set --model test_resnet --aa orginal-m9 --out new": "--aa orginal-m9: timm has no such "
     "policy; did you mean original?",
     "train set --model test_resnet --aa x --out new": "--aa x: timm has no such policy; use e.g.",
+    "train set --model test_resnet --aa rand-m99x --out new": "--aa rand-m99x: timm has no such "
+    "policy (invalid literal",
     "train set --model test_resnet --log-with wand --out new": "--log-with wand: unknown tracker; "
     "did you mean wandb",
+    "train set --model test_resnet --log-with clearml --out new": "--log-with clearml: is not "
+    "installed; pip install clearml",
     "train set --model test_resnet --out set": "set: is not a run folder",
     "train set --model test_resnet --out run": "run: contains another run, which differs in model",
     "train set --model test_resnet --weights no.pt --out new": "--weights no.pt: file not found",
@@ -112,6 +118,11 @@ MISTAKES = {
     f"{GAP} --syn-label-column class": "set: no column 'class'; it has: image, label",
     f"{GAP} --images 19": "--images 19: expected 20 or more, as many for each class",
     "score run --real set --label-column lable": "set: no column 'lable'; did you mean label?",
+    "score named --real set --labels map.yaml": "map.yaml: dog: named has no class 'cta'; did you "
+    "mean 'cat'",
+    "train photos --label-column class --model test_resnet --out new": "photos: no column 'class'; "
+    "it has: image, label",
+    "score run --real photos --label-column lable": "photos: no column 'lable'; did you mean label",
     "clip --model ./no --real set": "--model ./no: cannot be loaded (no such directory)",
     "study study.yaml out --real a=nosuch": "nosuch: directory not found",
     # A message names the option, or the key of the study, that chooses these rows.
@@ -140,7 +151,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name / "README.md").write_text(f"---\nconfigs: [{configs}]\n---\n")
     (folder / "run").mkdir()
     (folder / "run" / "config.yaml").write_text("model: resnet18\n")
-    Image.new("RGB", (8, 8)).save(folder / "photo.png")
+    (folder / "photos" / "cat").mkdir(parents=True)
+    for photo in ("photo.png", "photos/cat/a.png"):
+        Image.new("RGB", (8, 8)).save(folder / photo)
+    (folder / "named").mkdir()
+    config = {"architecture": "test_resnet", "num_classes": 1, "label_names": ["cat"]}
+    (folder / "named" / "config.json").write_text(json.dumps(config))
+    (folder / "named" / "model.safetensors").write_bytes(b"")
+    (folder / "map.yaml").write_text("dog: cta\n")
     real = ", real: {dataset: set, filter: a >}, reference: {dataset: set, filter: b >}"
     for name, images in (("study", ""), ("real", real)):
         (folder / f"{name}.yaml").write_text(
@@ -199,22 +217,28 @@ def test_a_mistake_is_reported_before_large_libraries_are_imported(
     assert said[line].startswith(MISTAKES[line])
 
 
-def test_names_of_the_libraries_are_found_in_their_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+def test_names_of_the_libraries_are_accepted_before_they_are_imported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
     from timm.optim import list_optimizers
 
-    optimizers, trackers = list_optimizers(), [str(name) for name in LOGGER_TYPE_TO_CLASS]
-    for library in ("timm", "accelerate"):
+    optimizers, known = list_optimizers(), {str(name) for name in LOGGER_TYPE_TO_CLASS}
+    for library in ("timm", "accelerate.tracking"):
         monkeypatch.delitem(sys.modules, library)
     values = Hyperparameters(epochs=1, batch_size=2, lr=1)
     for name in [*optimizers, "Lookahead_AdamW"]:
-        check_library_names(values.model_copy(update={"opt": name}), trackers)
+        check_optimizer(values.model_copy(update={"opt": name}))
     for policy in ("rand-m9", "augmix-m5-w4", "original-mstd0.5", "originalr", "v0", "v0r", "3a"):
-        augmentation = Augmentation(aa=policy)
-        check_library_names(values.model_copy(update={"augmentation": augmentation}), [object()])
-    # Those that are advised.
-    assert {"sgd", "adamw"} < set(optimizers_in_source()) < set(optimizers)
-    assert sorted(trackers_in_source()) == sorted(trackers)
+        check_policy(values.model_copy(update={"augmentation": Augmentation(aa=policy)}))
+    assert "timm" not in sys.modules
+    # A package may be a tracker of another version; accelerate decides.
+    check_trackers([*get_available_trackers(), object(), "yaml"])
+    for name in known:
+        monkeypatch.setattr("train.trackers.find_spec", lambda package, name=name: package == name)
+        check_trackers([name])
+    monkeypatch.setattr("train.trackers.find_spec", lambda package: package == "tensorboardX")
+    check_trackers(["tensorboard"])
 
 
 def test_names_of_models_are_those_of_timm() -> None:

@@ -1,8 +1,9 @@
-"""Plots with class names whose characters the bundled font lacks."""
+"""Plots: class names whose characters the bundled font lacks; styles of the user."""
 
 import subprocess
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 
 import matplotlib
@@ -12,11 +13,15 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 from PIL import Image
+from quick_plots import draw_curves
 from test_eval_table import SOME
 
-from eval.gap_plots import plot_classes
+from eval.gap_plots import plot_classes, plot_coverage, plot_sets
 from eval.plots import plot_confusion
+from factory.card.plots import draw
+from factory.card.spreads import spreads
 from factory.common.plot_text import bundled_characters, bundled_font, in_bundled, plot_font
+from factory.recipe.library import load_recipe
 from factory.renderer.contact_sheet import contact_sheet
 
 CHINESE, JAPANESE, EMOJI = "\u732b", "\u306d\u3053", "\U0001f40e"
@@ -128,3 +133,48 @@ def test_sheets_need_the_font_of_matplotlib_alone():
         "sys.exit('matplotlib' in sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+INTERVAL = {"value": 0.5, "low": 0.4, "high": 0.6}
+PLACES = np.random.default_rng(0).random((12, 2))
+HEAD = {"title": "set", "note": "twelve images"}
+PLOTS = {
+    "card": lambda folder: (folder / "a.png").write_bytes(
+        draw(*spreads([load_recipe("quickstart/random-guidance")]))
+    ),
+    "curves": partial(
+        draw_curves,
+        rows=[
+            {"epoch": 1, "lr": 0.1}
+            | dict.fromkeys(("train_loss", "train_top1"), 0.5)
+            | dict.fromkeys(("val_loss", "val_top1"))
+        ],
+        best_epoch=1,
+    ),
+    "confusion": lambda folder: confusion(folder / "a.png"),
+    "sets": lambda folder: plot_sets(PLACES, **HEAD, path=folder / "a"),
+    "classes": lambda folder: plot_classes(
+        PLACES, labels=np.arange(6) % 3, names=["a", "b", "c"], **HEAD, path=folder / "a"
+    ),
+    "coverage": lambda folder: plot_coverage(
+        {"figures": {"coverage": {"real": INTERVAL, "synthetic": INTERVAL}}, "groups": {}},
+        **HEAD,
+        path=folder / "a",
+    ),
+}
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_a_style_of_the_user_changes_no_plot(plot, tmp_path):
+    """In this process, where a notebook may have set it."""
+    style = {"font.size": 20, "axes.facecolor": "black", "grid.color": "red", "axes.grid": True}
+    for name in ("plain", "styled"):
+        (tmp_path / name).mkdir()
+    PLOTS[plot](tmp_path / "plain")
+    with matplotlib.rc_context(style):
+        PLOTS[plot](tmp_path / "styled")
+        assert {name: matplotlib.rcParams[name] for name in style} == style
+    files = [path.name for path in (tmp_path / "plain").iterdir()]
+    assert files
+    for name in files:
+        assert (tmp_path / "styled" / name).read_bytes() == (tmp_path / "plain" / name).read_bytes()

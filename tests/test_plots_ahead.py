@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import psutil
 import pytest
 from build_parts import SETTINGS, FakeRenderer, recipe
@@ -144,16 +143,6 @@ def test_plots_of_other_recipes_are_not_taken(tmp_path: Path, plotted_here: list
         assert len(plotted_here) == 1
         assert plots_ahead.plot_distributions([ahead]) == draw(*spreads([ahead]))
         assert len(plotted_here) == 1
-
-
-def test_a_style_of_the_user_changes_no_plot(tmp_path: Path) -> None:
-    """In this process, where a notebook may have set it."""
-    found = spreads([recipe(tmp_path, "base")])
-    plain = draw(*found)
-    style = {"font.size": 20, "axes.facecolor": "black", "grid.color": "red", "axes.grid": True}
-    with mpl.rc_context(style):
-        assert draw(*found) == plain
-        assert {name: mpl.rcParams[name] for name in style} == style
 
 
 def test_the_process_imports_no_recipes() -> None:

@@ -12,13 +12,15 @@ from factory.data.early_checks import check_rows
 from factory.hub.ids import is_model_id
 from factory.models.model_folder import check_model_folder
 from train import presets
-from train.library_names import check_library_names
 from train.model_name import check_model_name
+from train.optimizer import check_optimizer
 from train.options import TrainOptions
 from train.pixel_memory import check_memory
+from train.policies import check_policy
 from train.run_folder import check_folder
 from train.settings import Hyperparameters
 from train.stems import own_stem, with_small_stem
+from train.trackers import check_trackers
 
 OF_REAL_TRAIN = "--real-train"
 """Form of `row_options` for --real-train, to which no option that chooses rows applies."""
@@ -143,8 +145,7 @@ def check_names(options: TrainOptions, values: Hyperparameters) -> None:
     Raises:
         UserError: One of them does not exist or is something else.
     """
-    check_model_name(options.model)
-    check_library_names(values, options.log_with)
+    _check_library_names(options, values)
     check_memory(options.pixel_memory)
     if values.split_bn and options.real_train is None:
         raise UserError("--split-bn needs --real-train: it separates real from generated images")
@@ -156,18 +157,25 @@ def check_names(options: TrainOptions, values: Hyperparameters) -> None:
 
 def check_libraries(options: TrainOptions, values: Hyperparameters) -> None:
     """Check what only timm and accelerate know, before the processes are joined."""
-    import timm  # noqa: F401 (the model's name is looked up in it now)
+    # Names are looked up in them now.
+    import accelerate.tracking  # noqa: F401
+    import timm  # noqa: F401
 
     from train.model import quieten_timm
-    from train.optimizer import check_optimizer
-    from train.policies import check_policy
-    from train.trackers import check_trackers
 
     quieten_timm()
-    # Code of the user may have registered models of its own.
-    check_model_name(options.model)
+    _check_library_names(options, values)
     if values.stem == "small":
         with_small_stem(options.model, options.model_args)
+
+
+def _check_library_names(options: TrainOptions, values: Hyperparameters) -> None:
+    """Check names of the libraries; once more when they are imported, which know all of them.
+
+    Raises:
+        UserError: One is unknown.
+    """
+    check_model_name(options.model)
     check_optimizer(values)
     check_policy(values)
     check_trackers(options.log_with)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.common.imports import without_garbage_collection
+from factory.common.plot_style import own_style
 from factory.common.whole_files import replace_file
 
 CURVES = "curves.png"
@@ -22,6 +23,7 @@ _PANELS = (
 _NAMES = {"train": "training", "val": "held out", "lr": "learning rate"}
 
 
+@own_style()
 def draw_curves(out: Path, rows: Sequence[Mapping[str, Any]], *, best_epoch: int) -> None:
     """Write `curves.png` into a run folder."""
     with without_garbage_collection():

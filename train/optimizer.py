@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from torch import nn, optim
+import difflib
+import re
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError, first_line
-from train.library_names import bare_optimizer, unknown_optimizer
+from factory.models.timm_names import timm_files
 from train.settings import Hyperparameters
+
+if TYPE_CHECKING:
+    from torch import nn, optim
+
+_COMMON = ("sgd", "adamw", "lamb", "lion", "nadamw", "rmsprop", "adafactor")
+# They need bitsandbytes, apex and second derivatives.
+_UNUSABLE = ("bnb", "fused", "adahessian")
 
 
 def check_optimizer(values: Hyperparameters) -> None:
     """Check that timm has an optimiser with these options, and that this loop can use it.
 
+    Until timm is imported, a name that its source quotes counts.
+
     Raises:
         UserError: It has not, or the optimiser needs second derivatives.
     """
+    name, bare = values.opt, values.opt.lower().removeprefix("lookahead_")
+    if "timm" not in sys.modules:
+        for file in timm_files("optim/_optim_factory.py"):
+            text = file.read_text(encoding="utf-8", errors="replace")
+            if not re.search(rf"(['\"]){re.escape(bare)}\1", text):
+                raise _unknown(name, bare, re.findall(r"\bname=['\"](\w+)['\"]", text))
+        return
     from timm.optim import get_optimizer_info, list_optimizers
 
-    name, known = values.opt, list_optimizers()
-    bare = bare_optimizer(name)
+    known = list_optimizers()
     if bare not in known:
-        raise unknown_optimizer(name, known)
+        raise _unknown(name, bare, known)
     info = get_optimizer_info(bare)
     if getattr(info, "second_order", False):
         raise UserError(f"--opt {name}: needs second derivatives, which train does not compute")
@@ -34,6 +51,14 @@ def check_optimizer(values: Hyperparameters) -> None:
     ):
         if given is not None and not has:
             raise UserError(f"--opt {name} has no {option}; remove it")
+
+
+def _unknown(name: str, bare: str, known: Sequence[str]) -> UserError:
+    """Return the error; its advice is none that this loop cannot use."""
+    usable = [one for one in known if not one.startswith(_UNUSABLE)]
+    near = difflib.get_close_matches(bare, usable, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"use e.g. {', '.join(_COMMON)}"
+    return UserError(f"--opt {name}: timm has no such optimiser; {hint}")
 
 
 def make_optimizer(model: nn.Module, values: Hyperparameters) -> optim.Optimizer:

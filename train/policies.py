@@ -7,26 +7,32 @@ batch, worker and process, and in a resumed run.
 
 from __future__ import annotations
 
+import difflib
 import random
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from runpy import run_path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
-from factory.common.errors import first_line
-from train.library_names import unknown_policy
+from factory.common.errors import UserError, first_line
+from factory.models.timm_names import timm_files
 from train.settings import Augmentation, Hyperparameters
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_PREFIX = "auto_augment_policy_"
 Seeds = NDArray[np.int64]
 
 
 def make_policy(
-    name: str, *, side: int, mean: Sequence[float], resample: str
+    name: str, *, side: int, mean: Sequence[float], resample: str, library: Any = None
 ) -> Callable[[Any], Any]:
     """Return a policy of timm for images of Pillow.
 
@@ -35,16 +41,15 @@ def make_policy(
         side: Height and width of the images in pixels; limits how far they are moved.
         mean: Colour of pixels that are moved in, RGB in 0 to 1.
         resample: Filter of rotations and shears.
+        library: timm's module of policies; imported by default.
 
     Raises:
         UserError: timm has no such policy.
     """
-    from timm.data.auto_augment import (
-        augment_and_mix_transform,
-        auto_augment_transform,
-        rand_augment_transform,
-    )
+    if library is None:
+        from timm.data import auto_augment
 
+        library = auto_augment
     colour = tuple(min(255, round(255 * value)) for value in mean)
     # Rotations of Pillow have no Lanczos filter.
     known = resample if resample in ("nearest", "bilinear", "bicubic") else "bicubic"
@@ -53,17 +58,28 @@ def make_policy(
         "img_mean": colour,
         "interpolation": Image.Resampling[known.upper()],
     }
-    make = auto_augment_transform
+    make = library.auto_augment_transform
     if name.startswith("rand"):
-        make = rand_augment_transform
+        make = library.rand_augment_transform
     elif name.startswith("augmix"):
-        make = augment_and_mix_transform
+        make = library.augment_and_mix_transform
         options["translate_pct"] = 0.3
     try:
         made: Callable[[Any], Any] = make(name, options)
     except (AssertionError, ValueError, KeyError, IndexError) as error:
-        raise unknown_policy(name, first_line(error) if str(error) else "") from None
+        raise _unknown(library, name, first_line(error)) from None
     return made
+
+
+def _unknown(library: Any, name: str, reason: str) -> UserError:
+    own = (one.removeprefix(_PREFIX) for one in vars(library) if one.startswith(_PREFIX))
+    known = ["rand", "augmix", *own]
+    first = name.partition("-")[0]
+    near = [] if first in known else difflib.get_close_matches(first, known, n=1)
+    usual = "use e.g. rand-m9-mstd0.5-inc1, original, v0, 3a or augmix-m5-w4"
+    hint = f"did you mean {near[0]}? If not, {usual}" if near else usual
+    why = f" ({reason})" if reason and first in known else ""
+    return UserError(f"--aa {name}: timm has no such policy{why}; {hint}")
 
 
 def check_policy(values: Hyperparameters) -> None:
@@ -72,12 +88,27 @@ def check_policy(values: Hyperparameters) -> None:
     Raises:
         UserError: It has not.
     """
-    if values.augmentation.aa is not None:
-        make_policy(values.augmentation.aa, side=32, mean=(0, 0, 0), resample="bicubic")
+    name = values.augmentation.aa
+    if name is not None:
+        make_policy(name, side=32, mean=(0, 0, 0), resample="bicubic", library=_without_timm())
+
+
+def _without_timm() -> Any:
+    """Return timm's module of policies without timm, whose import takes seconds; else None.
+
+    It needs no other module of timm. Policies of it cannot be pickled.
+    """
+    if "timm" not in sys.modules:
+        for file in timm_files("data/auto_augment.py"):
+            with suppress(ImportError):
+                return SimpleNamespace(**run_path(str(file)))
+    return None
 
 
 def apply_policy(policy: Callable[[Any], Any], pixels: Tensor, seeds: Seeds) -> Tensor:
     """Augment images, uint8 (B, S, S, 3) in main memory, each by its seed."""
+    import torch
+
     changed = []
     with _global_generators():
         for image, seed in zip(pixels.numpy(), seeds.tolist(), strict=True):
@@ -89,6 +120,7 @@ def apply_policy(policy: Callable[[Any], Any], pixels: Tensor, seeds: Seeds) -> 
 
 def erase(images: Tensor, seeds: Seeds, augmentation: Augmentation) -> Tensor:
     """Erase rectangles of normalised images (B, 3, S, S) in place, each by its seed."""
+    import torch
     from timm.data.random_erasing import RandomErasing
 
     erasing = RandomErasing(

@@ -2,34 +2,52 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError, first_line
-from train.config import RunConfig
-from train.library_names import unknown_tracker
+from factory.common.text import suggest
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+    from train.config import RunConfig
+
+_KNOWN = (
+    *("aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio"),
+    "wandb",
+)
 
 
 def check_trackers(trackers: Sequence[Any]) -> None:
     """Check that accelerate knows trackers by these names, and that their packages are installed.
 
+    Until accelerate's trackers are imported, a package of this name counts.
+
     Raises:
         UserError: One is unknown, or its package is missing.
     """
-    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
-
-    known = [str(name) for name in LOGGER_TYPE_TO_CLASS]
-    usable = {str(name) for name in get_available_trackers()}
+    tracking = sys.modules.get("accelerate.tracking")
+    known = [str(one) for one in tracking.LOGGER_TYPE_TO_CLASS] if tracking else _KNOWN
     for one in trackers:
         if not isinstance(one, str):
             continue
-        if one not in known:
-            raise unknown_tracker(one, known)
-        if one not in usable:
+        usable = one in tracking.get_available_trackers() if tracking else _is_installed(one)
+        if one not in known and (tracking or not usable):
+            raise UserError(f"--log-with {one}: unknown tracker; {suggest(one, known)}")
+        if not usable:
             raise UserError(f"--log-with {one}: is not installed; pip install {one}")
+
+
+def _is_installed(tracker: str) -> bool:
+    """Return whether a tracker has its package, as far as is known without importing it."""
+    packages = (tracker, "tensorboardX") if tracker == "tensorboard" else (tracker,)
+    try:
+        return any(map(find_spec, packages))
+    except (ImportError, ValueError):
+        return False
 
 
 def start_trackers(accelerator: Accelerator, config: RunConfig, *, name: str) -> None:

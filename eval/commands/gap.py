@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,9 @@ from factory.data.label_options import (
 )
 
 if TYPE_CHECKING:
+    from eval.gap_steps import Measurement
     from eval.real import RealImages
+    from factory.data.label_map import LabelMap
 
 _BATCH_SIZE = 128
 _ROWS = ("config", "split", "filter", "image-column", "label-column")
@@ -108,6 +111,22 @@ def _add_space(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Compare the datasets, plot and write the results."""
+    labels = _checked(args)
+    log_loading()
+    this_process(args.device)
+    found = _measured(args, labels)
+    folders = [args.out, args.out / "other"]
+    for measured, folder in zip(found, folders, strict=False):
+        measured.write(folder)
+    _report(args, found)
+
+
+def _checked(args: argparse.Namespace) -> LabelMap | None:
+    """Check what the command line and files tell; return the label map.
+
+    Raises:
+        UserError: Something is wrong.
+    """
     from eval.coverage.figures import FEWEST
     from eval.model_names import check_features
     from eval.real import check_real
@@ -115,7 +134,7 @@ def run(args: argparse.Namespace) -> None:
     check_folder("--out", args.out)
     check_suggestion(args)
     _check_other(args)
-    labels, name = label_map_of(args), args.trained or args.model
+    labels = label_map_of(args)
     check_real_of(args, prefix="real_")
     for reference, options, rows in _synthetic(args):
         with row_options(options):
@@ -127,20 +146,21 @@ def run(args: argparse.Namespace) -> None:
                 image_column=rows["image_column"],
                 label_column=rows["label_column"],
             )
-    check_features(name, is_run=args.trained is not None)
+    check_features(args.trained or args.model, is_run=args.trained is not None)
     if args.images < FEWEST:
         raise UserError(
             f"--images {args.images}: expected {FEWEST} or more, as many for each class"
         )
+    return labels
 
-    from eval.gap_compare import compare
+
+def _measured(args: argparse.Namespace, labels: LabelMap | None) -> list[Measurement]:
+    """Open and measure the dataset, and the other one if there is one."""
     from eval.gap_sample import sample_images
-    from eval.gap_steps import load_setting, measure_side, write_document
-    from eval.gap_text import comparison_text, gap_text
+    from eval.gap_steps import load_setting, measure_side
     from eval.score_notes import note_counts
 
-    log_loading()
-    this_process(args.device)
+    name = args.trained or args.model
     real = open_real_of(args, prefix="real_")
     synthetic = _open_synthetic(args)
     for one in (real, *synthetic):
@@ -160,13 +180,18 @@ def run(args: argparse.Namespace) -> None:
     )
     if args.model is not None and setting.model.is_run:
         log(f"--model {shlex.quote(name)} is read as --run {shlex.quote(name)}")
-    folders = [args.out, args.out / "other"]
-    found = [
+    return [
         measure_side(setting, one, sample, by=args.by)
         for one, sample in zip(synthetic, samples, strict=True)
     ]
-    for measured, folder in zip(found, folders, strict=False):
-        measured.write(folder)
+
+
+def _report(args: argparse.Namespace, found: Sequence[Measurement]) -> None:
+    """Print the results; write the comparison of two datasets."""
+    from eval.gap_compare import compare
+    from eval.gap_steps import write_document
+    from eval.gap_text import comparison_text, gap_text
+
     document, text = found[0].document, gap_text(found[0].document)
     if len(found) > 1:
         document = compare(*found)

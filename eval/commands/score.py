@@ -80,15 +80,19 @@ def run(args: argparse.Namespace) -> None:
     """Score every run."""
     _check_outputs(args)
     check_real_of(args)
+    labels = label_map_of(args)
     if len(args.runs) == 1:
         # Of several runs, the others are scored.
         from eval.checkpoint import check_run
 
-        check_run(args.runs[0])
+        names = check_run(args.runs[0])
+        if labels and names:
+            # Those of the real dataset are not known yet.
+            labels.check([*labels.pairs], names, real=args.real, model=args.runs[0])
 
     from eval.score_notes import note_counts
 
-    scoring, labels = _scoring(args), label_map_of(args)
+    scoring = _scoring(args)
     log_loading()
     state = this_process(args.device)
     args.threads = choose_threads(args.threads, shows=state.is_main_process)

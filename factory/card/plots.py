@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.common.imports import without_garbage_collection
+from factory.common.plot_style import own_style
 from factory.common.plot_text import in_bundled
 from factory.distributions.template import Value, shown
 
@@ -50,16 +51,8 @@ Ridges = list[tuple[str, list[Spread]]]
 
 
 def draw(numbers: Ridges, named: Named) -> bytes:
-    """Plot what `factory.card.spreads` has counted, at least one quantity; return a PNG.
-
-    A style that the user has set, in a notebook or a `matplotlibrc`, changes nothing.
-    """
-    with without_garbage_collection():
-        import matplotlib as mpl
-
-    # The backend is not a style, and a context does not restore it.
-    defaults = {name: value for name, value in mpl.rcParamsDefault.items() if name != "backend"}
-    with mpl.rc_context(defaults):
+    """Plot what `factory.card.spreads` has counted, at least one quantity; return a PNG."""
+    with own_style():
         return _png(numbers, named)
 
 

@@ -62,6 +62,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "set sampling.guidance_interval of all recipes: guide images in a part of the steps only, "
         "e.g. 0.2,1: not in the first fifth, which then takes half of the computation",
     )
+    _add_settings(parser)
+    _add_processes(parser)
+    option(
+        parser,
+        "--allow-failed",
+        "exit with 0 even if some images failed; they are reported either way",
+    )
+    add_allow_cut_prompts(parser)
+    add_allow_pickle(parser)
+    add_json(parser, "out, images, kept, seconds, configs, failed, complete")
+    add_quiet(parser)
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("build settings", "fixed at the first start of a build")
     shown = "32; auto: the smallest that is nearly as fast as any, measured before the first image"
     add_batch_size(group, shown, number=_number_or_auto)
@@ -80,6 +94,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "maximum attempts per image when the result is black, uniform or NaN (default 4)",
         positive,
     )
+    _add_speed(group)
+    add_device(group)
+
+
+def _add_speed(group: argparse._ArgumentGroup) -> None:
+    """Add settings that trade exactness or time for speed or memory."""
     option(
         group,
         "--cache KIND[:NUMBER]",
@@ -102,7 +122,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "merge LoRA adapters into the weights of the model, so that no layers are added to it",
         default=None,
     )
-    add_device(group)
+
+
+def _add_processes(parser: argparse.ArgumentParser) -> None:
     shared = parser.add_argument_group("processes", _PROCESSES)
     option(
         shared,
@@ -121,15 +143,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     # For `grow`, whose recipe is a temporary file with the words of the dataset: messages name the
     # config, words are not warned about again, and `grow` prints the next step.
     option(shared, "--for-round", argparse.SUPPRESS)
-    option(
-        parser,
-        "--allow-failed",
-        "exit with 0 even if some images failed; they are reported either way",
-    )
-    add_allow_cut_prompts(parser)
-    add_allow_pickle(parser)
-    add_json(parser, "out, images, kept, seconds, configs, failed, complete")
-    add_quiet(parser)
 
 
 def _number_or_auto(text: str) -> int | str:

@@ -21,11 +21,14 @@ from factory.common.local_paths import missing_directory
 from factory.common.row_options import row_option
 from factory.common.storage import at_home
 from factory.data.column_choice import choose_split, no_column
+from factory.data.image_folder import find_images
 from factory.data.image_table import is_table
 from factory.data.row_bounds import schema_of
 from factory.data.row_filter import check_syntax
 from factory.hub.ids import looks_like_hub_id
 
+# Columns of a folder of images without metadata.
+_IMAGE_FOLDER = ("image", "label")
 # What `save_to_disk` of the library datasets writes.
 _SAVED = ("dataset_dict.json", "state.json")
 
@@ -55,11 +58,23 @@ def check_rows(
     path = at_home(reference)
     if is_table(path):
         refuse_config_of_file(path, config_name)
-    elif not may_be_image_folder(path, config_name):
+    elif may_be_image_folder(path, config_name):
+        _check_folder_columns(path, [*filter(None, columns)], reference)
+    else:
         check_directory(path, config_name)
         if files := files_in_card(path, config_name, shown=reference):
             chosen = choose_split(files, split, reference, preferred=preferred_split)
             _check_columns(path, files[chosen], [*filter(None, columns)], reference)
+
+
+def _check_folder_columns(folder: Path, columns: Sequence[str], reference: str) -> None:
+    """Reject columns that only metadata or files of rows would add to the images of a folder."""
+    unusual = [one for one in columns if one not in _IMAGE_FOLDER]
+    if not unusual:
+        return
+    found = find_images(folder)
+    if found.holds_images and not found.metadata:
+        raise no_column(reference, unusual[0], _IMAGE_FOLDER)
 
 
 def _check_columns(

@@ -145,12 +145,8 @@ def open_dataset(
     dataset = undecoded(found.splits[name])
     images = choose_image_column(dataset, image_column, reference)
     labels = choose_label_column(dataset, label_column, reference)
-    if is_list(dataset.features[labels]) and not several_labels:
-        raise UserError(
-            f"{reference}: column {labels!r} has several labels per image, which only "
-            f"{command('train')} can use; name a column with one label with "
-            f"{row_option('label-column')}"
-        )
+    if not several_labels:
+        _refuse_lists(dataset, labels, reference)
     dataset = with_class_label(dataset, labels, reference)
     if row_filter is not None:
         dataset = filter_rows(dataset, row_filter)
@@ -172,6 +168,15 @@ def open_dataset(
         home=found.home,
         has_splits=found.has_splits,
     )
+
+
+def _refuse_lists(dataset: datasets.Dataset, labels: str, reference: str) -> None:
+    if is_list(dataset.features[labels]):
+        raise UserError(
+            f"{reference}: column {labels!r} has several labels per image, which only "
+            f"{command('train')} can use; name a column with one label with "
+            f"{row_option('label-column')}"
+        )
 
 
 def undecoded(dataset: datasets.Dataset) -> datasets.Dataset:

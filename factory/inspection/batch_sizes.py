@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from factory.models.presets import find_preset
 from factory.planner.plan import plan
 from factory.recipe.library import load_recipe
+from factory.recipe.resolved import ResolvedRecipe
 from factory.renderer.batch_speed import LARGEST, BatchSpeed, Tried, try_sizes
 from factory.renderer.placement import require_offload
 
@@ -78,18 +79,7 @@ def measure_batch_sizes(
     from factory.renderer.pool import Renderers
     from factory.shards.settings import BuildSettings, fix
 
-    preset = find_preset(model.partition("@")[0])
-    own_steps = preset.num_inference_steps if preset else 40
-    steps = min(_STEPS, own_steps)
-    recipe = load_recipe(
-        _RECIPE,
-        model=model,
-        images_per_class=LARGEST,
-        overrides=[
-            f"sampling.num_inference_steps={steps}",
-            f"sampling.guidance_scale={preset.guidance_scale if preset else 7.5}",
-        ],
-    )
+    recipe, steps, own_steps = _recipe_of(model)
     found = own_device(device)
     require_offload(offload, str(found))
     settings = fix(BuildSettings(quantize=quantize), recorded=None, device=found.type, out="")
@@ -118,3 +108,20 @@ def measure_batch_sizes(
         quantize,
         offload,
     )
+
+
+def _recipe_of(model: str) -> tuple[ResolvedRecipe, int, int]:
+    """Return a recipe for a model, the steps of its images, and those of the model's recipes."""
+    preset = find_preset(model.partition("@")[0])
+    own_steps = preset.num_inference_steps if preset else 40
+    steps = min(_STEPS, own_steps)
+    recipe = load_recipe(
+        _RECIPE,
+        model=model,
+        images_per_class=LARGEST,
+        overrides=[
+            f"sampling.num_inference_steps={steps}",
+            f"sampling.guidance_scale={preset.guidance_scale if preset else 7.5}",
+        ],
+    )
+    return recipe, steps, own_steps

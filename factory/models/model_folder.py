@@ -27,14 +27,20 @@ def fetch_model(name: str) -> tuple[Path, str]:
     return snapshot.folder, snapshot.commit
 
 
-def check_run(name: str) -> None:
+def check_run(name: str) -> list[str]:
     """Check a run before large libraries are imported; a model of the Hub is not asked for.
+
+    Returns:
+        Its class names, as far as they are known.
 
     Raises:
         UserError: See `check_model_folder`, or its images have several labels.
     """
-    if not is_model_id(name):
-        check_model_folder(Path(name), name).require_one_label(name)
+    if is_model_id(name):
+        return []
+    found = check_model_folder(Path(name), name)
+    found.require_one_label(name)
+    return list(found.label_names or ())
 
 
 def check_model_folder(folder: Path, name: str) -> ModelConfig:

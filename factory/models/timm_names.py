@@ -41,8 +41,11 @@ def registered_names() -> list[str]:
 
 @cache
 def _source() -> list[str]:
-    """Return the source of timm's models; nothing if it is not where it is expected."""
-    found = find_spec("timm")
-    folder = Path(found.origin).parent / "models" if found and found.origin else None
-    files = sorted(folder.glob("*.py")) if folder and folder.is_dir() else []
+    files = timm_files("models/*.py")
     return [file.read_text(encoding="utf-8", errors="replace") for file in files]
+
+
+def timm_files(pattern: str) -> list[Path]:
+    """Return files of timm's source, sorted; none if they are not where they are expected."""
+    found = find_spec("timm")
+    return sorted(Path(found.origin).parent.glob(pattern)) if found and found.origin else []

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from factory.common.plot_style import own_style
 from factory.common.whole_files import replace_text
 from train.generator.config import DIGITS, Config, load_config, with_source
 from train.generator.images.data import load_collection, load_held_out
@@ -175,6 +176,7 @@ def _data_options(config: Config) -> str:
     return f"{options} --filter {shlex.quote(asked)}" if asked else options
 
 
+@own_style()
 def plot_loss(rows: list[dict[str, str]], to: Path) -> None:
     """Plot the loss and the class gap over samples as a small PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
