@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -45,6 +46,7 @@ from factory.common.console import Parser
 from factory.common.errors import Failure, UserError
 from factory.data.open import open_dataset
 from factory.models.embedded import embedded_revision
+from factory.renderer import pipelines
 
 ROOT = Path(__file__).parent.parent
 TOY: dict[str, Any] = {
@@ -112,6 +114,9 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             return subprocess.CompletedProcess(command, 2)
         return subprocess.CompletedProcess(command, 0)
 
+    # Each build loads the model again otherwise; `Pipelines` shares it in the same way.
+    loaded = cache(pipelines.load_pipeline)
+    monkeypatch.setattr("factory.renderer.pipelines.load_pipeline", loaded)
     # Plots of `gap` take most of its time, and no study reads them.
     for plot in ("plot_sets", "plot_classes", "plot_coverage", "embed"):
         monkeypatch.setattr(f"eval.gap_steps.{plot}", lambda *_, **__: None)
