@@ -12,12 +12,12 @@ memory is that of a process of its own. Prints median, lowest and highest.
 from __future__ import annotations
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -42,7 +42,9 @@ def main() -> None:
     pipelines = {cache: _pipeline() for cache in ([args.peak_of] if args.peak_of else _CACHES)}
     if args.peak_of:
         _generate(pipelines[args.peak_of], args.peak_of, _STEPS[0])
-        sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}")
+        # `ru_maxrss` would be at least that of the process that started this one.
+        status = Path("/proc/self/status").read_text()
+        sys.stdout.write(str(int(status.partition("VmHWM:")[2].split()[0]) // 1024))
         return
     count = sum(one.numel() for one in pipelines["none"].transformer.parameters())
     sys.stdout.write(f"{count / 1e6:.0f} million parameters\n\n")
