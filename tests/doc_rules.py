@@ -91,6 +91,7 @@ NOT_RUN = {
         "data-factory build RECIPE OUT --guidance-interval": "test_guidance_interval.py",
         "data-factory build RECIPE OUT --model flux --cache": "test_inference.py",
         "python docs/measure_intervals.py": "measures for minutes",
+        "python docs/measure_caches.py": "measures for minutes",
         "for seed in": "trains 30 models",
         "python docs/distill_embedded.py": "test_distill_embedded.py, in small",
         "python docs/measure_few_steps.py": "needs its datasets; test_adapters.py has a tiny one",
