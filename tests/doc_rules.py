@@ -92,6 +92,7 @@ NOT_RUN = {
         "data-factory build RECIPE OUT --set output.compression": "test_shards.py",
         "data-factory build RECIPE OUT --model flux --cache": "test_inference.py",
         "python docs/measure_intervals.py": "measures for minutes",
+        "python docs/measure_caches.py": "measures for minutes",
         "for seed in": "trains 30 models",
         "python docs/measure_png.py": "measures for a minute",
         "python docs/distill_embedded.py": "test_distill_embedded.py, in small",

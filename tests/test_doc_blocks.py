@@ -27,7 +27,7 @@ SCRIPTS = (
     *("tests/overlap.py", "tests/view_speed.py", "tests/model_speed.py"),
     *("docs/compare_training.py", "docs/measure_intervals.py", "docs/measure_rounds.py"),
     *("docs/measure_filter.py", "docs/measure_few_steps.py", "docs/distill_embedded.py"),
-    *("docs/measure_png.py", "tests.benchmarks.network_variants"),
+    *("docs/measure_png.py", "docs/measure_caches.py", "tests.benchmarks.network_variants"),
 )
 # Words of a shell that its commands replace by arguments.
 _SHELL_WORDS = {"$CLASSES": "--class cat", "$SEED": "0", '"${@:2}"': ""}

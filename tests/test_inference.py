@@ -205,6 +205,8 @@ def test_more_calls_than_timesteps_are_refused() -> None:
         ("first-block:999999999.123456789", "first-block:999999999.123456836"),
         ("taylorseer", "taylorseer:5"),
         ("taylorseer:3", "taylorseer:3"),
+        ("cache-dit", "cache-dit:0.08"),
+        ("cache-dit:.20", "cache-dit:0.2"),
     ],
 )
 def test_a_cache_is_a_kind_with_a_number(text: str, shown: str) -> None:
@@ -222,6 +224,8 @@ def test_a_cache_is_a_kind_with_a_number(text: str, shown: str) -> None:
         "first-block:-1",
         "taylorseer:1",
         "taylorseer:2.5",
+        "cache-dit:0",
+        "cache-dit:1",
     ],
 )
 def test_other_caches_are_refused(text: str) -> None:

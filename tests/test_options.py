@@ -349,8 +349,8 @@ def test_every_command_tells_its_version(capsys: pytest.CaptureFixture[str]) -> 
             Cache.parse,
             "frist-block:0.1",
             "--cache frist-block:0.1: expected first-block, first-block:THRESHOLD (above 0, "
-            "default 0.05), taylorseer or taylorseer:STEPS (2 or more, default 5); did you mean "
-            "first-block?",
+            "default 0.05), taylorseer, taylorseer:STEPS (2 or more, default 5), cache-dit or "
+            "cache-dit:THRESHOLD (above 0, below 1, default 0.08); did you mean first-block?",
         ),
     ],
 )

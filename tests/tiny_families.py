@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def sdxl(folder: Path) -> Any:
     )
 
 
-def sd3(folder: Path) -> Any:
+def sd3(folder: Path, *, layers: int = 2) -> Any:
     from diffusers import (
         FlowMatchEulerDiscreteScheduler,
         SD3Transformer2DModel,
@@ -104,7 +105,7 @@ def sd3(folder: Path) -> Any:
         patch_size=2,
         in_channels=8,
         out_channels=8,
-        num_layers=2,
+        num_layers=layers,
         attention_head_dim=8,
         num_attention_heads=2,
         caption_projection_dim=16,
@@ -124,7 +125,7 @@ def sd3(folder: Path) -> Any:
     )
 
 
-def flux(folder: Path, *, guidance_embeds: bool = True) -> Any:
+def flux(folder: Path, *, guidance_embeds: bool = True, layers: int = 1) -> Any:
     from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
 
     second = _t5()
@@ -132,8 +133,8 @@ def flux(folder: Path, *, guidance_embeds: bool = True) -> Any:
     transformer = FluxTransformer2DModel(
         patch_size=1,
         in_channels=16,
-        num_layers=1,
-        num_single_layers=1,
+        num_layers=layers,
+        num_single_layers=layers,
         attention_head_dim=16,
         num_attention_heads=2,
         joint_attention_dim=16,
@@ -155,7 +156,7 @@ def flux_schnell(folder: Path) -> Any:
     return flux(folder, guidance_embeds=False)
 
 
-def pixart(folder: Path) -> Any:
+def pixart(folder: Path, *, layers: int = 2) -> Any:
     from diffusers import (
         DPMSolverMultistepScheduler,
         PixArtAlphaPipeline,
@@ -168,7 +169,7 @@ def pixart(folder: Path) -> Any:
         patch_size=2,
         in_channels=4,
         out_channels=8,
-        num_layers=2,
+        num_layers=layers,
         attention_head_dim=8,
         num_attention_heads=2,
         cross_attention_dim=16,
@@ -196,3 +197,30 @@ def lcm(folder: Path) -> Any:
         feature_extractor=None,
         requires_safety_checker=False,
     )
+
+
+def deep_chroma(folder: Path) -> Any:
+    """Its two passes of a guided step are separate calls."""
+    from diffusers import ChromaPipeline, ChromaTransformer2DModel, FlowMatchEulerDiscreteScheduler
+
+    torch.manual_seed(1)
+    transformer = ChromaTransformer2DModel(
+        patch_size=1,
+        in_channels=16,
+        num_layers=9,
+        num_single_layers=9,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=16,
+        axes_dims_rope=(4, 4, 8),
+        approximator_num_channels=8,
+        approximator_hidden_dim=16,
+        approximator_layers=1,
+    ).eval()
+    return ChromaPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(), vae=_vae(), **_t5(), transformer=transformer
+    )
+
+
+deep_sd3, deep_flux, deep_pixart = (partial(make, layers=9) for make in (sd3, flux, pixart))
+"""With more than the eight blocks that cache-dit always computes."""

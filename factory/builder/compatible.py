@@ -84,7 +84,7 @@ def require_whole_batches(jobs: Sequence[Job], settings: FixedSettings) -> None:
                 f"{job.name}: --cache {cache} decides for a whole batch, but the last one of "
                 f"{plural(job.num_images, 'image')} has {short} of {size}; start the dataset with "
                 f"a --batch-size that fits, such as {fitting}, request a multiple of {size} "
-                "images, or use --cache taylorseer"
+                "images, or use no cache, or taylorseer"
             )
 
 

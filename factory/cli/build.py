@@ -103,8 +103,8 @@ def _add_speed(group: argparse._ArgumentGroup) -> None:
     option(
         group,
         "--cache KIND[:NUMBER]",
-        "reuse results of a transformer between steps: first-block[:THRESHOLD] or "
-        "taylorseer[:STEPS] (default: compute all)",
+        "reuse results of a transformer between steps: first-block[:THRESHOLD], "
+        "taylorseer[:STEPS] or cache-dit[:THRESHOLD] (default: compute all)",
     )
     add_quantize(group)
     option(

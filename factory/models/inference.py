@@ -74,14 +74,18 @@ class Cache:
 
     Attributes:
         kind: `first-block` skips the other blocks if the first one has changed little since the
-            last step; `taylorseer` extrapolates the attention of most steps.
-        value: Largest relative change of the first block for which the others are skipped; or
+            last step; `cache-dit` does so with the first eight; `taylorseer` extrapolates the
+            attention of most steps.
+        value: Largest relative change of the first blocks for which the others are skipped; or
             steps from one that is computed to the next.
     """
 
-    WARM_UP: ClassVar[int] = 3
-    """First steps of an image that `taylorseer` computes."""
-    _DEFAULTS: ClassVar[dict[str, float]] = {"first-block": 0.05, "taylorseer": 5}
+    _DEFAULTS: ClassVar[dict[str, float]] = {
+        "first-block": 0.05,
+        "taylorseer": 5,
+        "cache-dit": 0.08,
+    }
+    _WARM_UPS: ClassVar[dict[str, int]] = {"first-block": 1, "taylorseer": 3, "cache-dit": 8}
 
     kind: str
     value: float
@@ -89,22 +93,28 @@ class Cache:
     @property
     def decides_per_batch(self) -> bool:
         """Whether an image depends on the others of its batch by more than rounding."""
-        return self.kind == "first-block"
+        return self.kind != "taylorseer"
+
+    @property
+    def warm_up(self) -> int:
+        """First steps of an image that are always computed."""
+        return self._WARM_UPS[self.kind]
 
     @classmethod
     def parse(cls, text: str) -> "Cache":
-        """Read `first-block[:THRESHOLD]` or `taylorseer[:STEPS]`.
+        """Read `first-block[:THRESHOLD]`, `taylorseer[:STEPS]` or `cache-dit[:THRESHOLD]`.
 
         Raises:
             UserError: It is something else.
         """
         kind, colon, number = text.partition(":")
         default = cls._DEFAULTS.get(kind)
-        form = r"\d{0,9}\.?\d{1,9}" if kind == "first-block" else r"\d{1,9}"
+        form = r"\d{1,9}" if kind == "taylorseer" else r"\d{0,9}\.?\d{1,9}"
         if default is None or (colon and re.fullmatch(form, number) is None):
             raise _unknown_cache(text)
         value = float(number) if colon else default
-        if value < (2 if kind == "taylorseer" else 1e-9):
+        # From 1, cache-dit would skip blocks whatever has changed, and the size of the batch too.
+        if value < (2 if kind == "taylorseer" else 1e-9) or (kind == "cache-dit" and value >= 1):
             raise _unknown_cache(text)
         return cls(kind, value)
 
@@ -122,8 +132,8 @@ def _unknown_cache(text: str) -> UserError:
     near = [] if kind in Cache._DEFAULTS else difflib.get_close_matches(kind, Cache._DEFAULTS, n=1)
     return UserError(
         f"--cache {text:.80}: expected first-block, first-block:THRESHOLD (above 0, default 0.05), "
-        "taylorseer or taylorseer:STEPS (2 or more, default 5)"
-        + (f"; did you mean {near[0]}?" if near else "")
+        "taylorseer, taylorseer:STEPS (2 or more, default 5), cache-dit or cache-dit:THRESHOLD "
+        "(above 0, below 1, default 0.08)" + (f"; did you mean {near[0]}?" if near else "")
     )
 
 
@@ -171,7 +181,8 @@ class InferenceSettings:
         dtype: `float32`, `bfloat16` or `float16`.
         guidance_interval: `START,STOP`: guided part of the steps, of datasets that record it as a
             setting; others have it in their recipes.
-        cache: `first-block[:THRESHOLD]` or `taylorseer[:STEPS]`: reuse results between steps.
+        cache: `first-block[:THRESHOLD]`, `taylorseer[:STEPS]` or `cache-dit[:THRESHOLD]`: reuse
+            results between steps.
         quantize: Kind of the network's weights, a key of `QUANTIZE_WITH`.
         compile: What torch.compile translates: the network's repeated `blocks`, or the `network`.
         vae_slicing: Whether images are decoded one by one.
@@ -207,7 +218,11 @@ class InferenceSettings:
     @property
     def libraries(self) -> tuple[str, ...]:
         """Packages that affect images only with these settings."""
-        return (QUANTIZE_WITH[self.quantize],) if self.quantize else ()
+        reuse = self.reuse
+        return (
+            *((QUANTIZE_WITH[self.quantize],) if self.quantize else ()),
+            *(("cache-dit",) if reuse and reuse.kind == "cache-dit" else ()),
+        )
 
     def canonical(self) -> Self:
         """Return the settings with one spelling for each value.

@@ -11,7 +11,7 @@ from factory.common.errors import Fault, UserError, first_line
 from factory.models.inference import Cache, GuidanceInterval, InferenceSettings
 from factory.recipe.model_checks import LEAST_SIZE_STEP, interval_problem, size_problem
 from factory.recipe.resolved import ResolvedRecipe
-from factory.renderer.caches import takes_cache
+from factory.renderer.caches import cache_problem
 from factory.renderer.guidance import network_of, takes_guidance_as_input
 
 
@@ -80,18 +80,14 @@ def _interval_faults(
 
 
 def _cache_faults(pipeline: Any, recipe: ResolvedRecipe, cache: Cache) -> list[Fault]:
-    if not takes_cache(pipeline):
-        message = (
-            f"{recipe.model.id} cannot use --cache: diffusers has no cache for "
-            f"{type(pipeline).__name__} with {type(network_of(pipeline)).__name__}; remove the "
-            "option"
-        )
+    if problem := cache_problem(pipeline, cache):
+        message = f"{recipe.model.id} cannot use --cache {cache}: {problem}; remove the option"
         return [recipe.fault(message, "model", "id")]
     steps = int(recipe.sampling.num_inference_steps.bounds()[0])
-    if cache.kind == "first-block" or steps > cache.WARM_UP:
+    if steps > cache.warm_up:
         return []
     message = (
-        f"--cache {cache} computes the first {cache.WARM_UP} steps, so that it would have no "
+        f"--cache {cache} computes the first {cache.warm_up} steps, so that it would have no "
         f"effect on images of {steps}; use more steps, or remove the option"
     )
     return [recipe.fault(message, "sampling", "num_inference_steps")]

@@ -132,9 +132,8 @@ class DiffusersRenderer:
         """Return images in 0..1, float32, shape (batch, 3, height, width), on the device."""
         generators = [torch.Generator("cpu").manual_seed(row.seed) for row in rows]
         texts = self._prompts.arguments([(row.prompt, row.negative_prompt) for row in rows])
-        cache = cached(self._pipeline, self._cache) if self._cache else nullcontext()
         scales = [row.guidance_scale for row in rows]
-        with self._timesteps(), cache, self._guidance(scales) as guidance_scale:
+        with self._timesteps(), self._caching(), self._guidance(scales) as guidance_scale:
             images = self._pipeline(
                 **texts,
                 **self._latents(generators),
@@ -153,6 +152,12 @@ class DiffusersRenderer:
         if on_cpu or not looks_up_timesteps(self._pipeline):
             return nullcontext()
         return timesteps_on_host(self._pipeline)
+
+    def _caching(self) -> AbstractContextManager[None]:
+        if self._cache is None:
+            return nullcontext()
+        two_passes = self._guided and not self._guidance_is_input
+        return cached(self._pipeline, self._cache, two_passes=two_passes)
 
     @contextmanager
     def _guidance(self, scales: Sequence[float]) -> Iterator[Any]:

@@ -27,6 +27,7 @@ from factory.models.scheduler_families import scheduler_problem
 from factory.models.variants import LEFT_OUT, variant_of_folder, variant_on_hub
 from factory.recipe.schema import Model
 from factory.renderer.adapters import load_adapters, merge_adapters
+from factory.renderer.block_caches import require_package
 from factory.renderer.compiling import compile_network
 from factory.renderer.placement import decode_one_by_one, place
 from factory.renderer.quantization import quantization
@@ -123,6 +124,8 @@ def load_pipeline(
     """
     import torch
 
+    if (reuse := inference.reuse) and reuse.kind == "cache-dit":
+        require_package()
     source = model_source(model.id, model.revision)
     dtype, kind = getattr(torch, inference.dtype), inference.quantize
     pinned = None if Path(source).is_dir() else model.revision

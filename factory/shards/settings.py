@@ -106,6 +106,12 @@ def fix(
         if (recorded or wanted).compile and getattr(wanted, other):
             remedy = "one of them" if recorded is None else f"--{other}"
             raise UserError(f"--compile cannot be used with --{other}; remove {remedy}")
+    reuse = (recorded or wanted).reuse
+    if reuse and reuse.kind == "cache-dit" and wanted.offload == "group":
+        raise UserError(
+            "--cache cache-dit cannot be used with --offload group, which cache-dit does not "
+            "support; use --offload model"
+        )
     if recorded is not None:
         return recorded
     given = automatic if wanted.batch_size == "auto" else wanted.batch_size

@@ -63,6 +63,7 @@ _UNET = (
 _TRANSFORMER = (
     _Setting(),
     _Setting("--cache first-block", {"cache": "first-block"}, has_rate=False),
+    _Setting("--cache cache-dit", {"cache": "cache-dit"}, has_rate=False),
     _Setting("--cache taylorseer", {"cache": "taylorseer"}),
 )
 _FULL = (
@@ -71,7 +72,7 @@ _FULL = (
 )
 _TINY = (
     _Model("Stable Diffusion 1.4", tiny_families.stable_diffusion, 16, 2, 2, _UNET),
-    _Model("FLUX.1, fewer blocks", tiny_families.flux, 16, 2, 6, _TRANSFORMER),
+    _Model("FLUX.1, fewer blocks", tiny_families.deep_flux, 16, 2, 9, _TRANSFORMER),
 )
 
 
@@ -96,7 +97,9 @@ def _possible(setting: _Setting, device: str) -> bool:
     """Return whether the machine can use a setting: weights on a CPU have nowhere to move to."""
     if setting.offload and device == "cpu":
         return False
-    return "quantize" not in setting.inference or find_spec("torchao") is not None
+    packages = {"--quantize int8": "torchao", "--cache cache-dit": "cache_dit"}
+    package = packages.get(setting.option)
+    return package is None or find_spec(package) is not None
 
 
 def _save(model: _Model, source: Path, device: str) -> None:

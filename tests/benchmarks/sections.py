@@ -91,8 +91,9 @@ second batch.
 
 - *Models*: Stable Diffusion 1.4 (512 px, 8 steps), and FLUX.1 with 4 of its 19 and 8 of its 38
   blocks (1024 px, 12 steps). The weights are random.
-- *first-block*: memory only. How many blocks it skips, and so its speed, depends on the weights.
-- *int8*: left out where torchao is not installed.
+- *first-block*, *cache-dit*: memory only. How many blocks they skip, and so their speed, depends
+  on the weights.
+- *int8*, *cache-dit*: left out where torchao or cache-dit is not installed.
 
 It should take about three minutes on an H200 (not tried).
 """,
