@@ -154,7 +154,8 @@ def remove_temporary_files(out: AnyPath) -> None:
 def entries(folder: AnyPath) -> list[AnyPath]:
     """Return the sorted paths in a folder; empty if another process has just removed it."""
     try:
-        return sorted(folder.iterdir())
+        # By name: paths take several times as long to compare.
+        return sorted(folder.iterdir(), key=lambda path: path.name)
     except (FileNotFoundError, NotADirectoryError):
         return []
 

@@ -1,7 +1,7 @@
 """Read structures of Thrift's compact protocol, in which Parquet describes a file and its pages.
 
-The position is passed on instead of kept in an object: a dataset of 10,000 files has millions of
-these numbers.
+The position is passed on instead of kept in an object, which takes half as long again: a dataset of
+10,000 files has millions of numbers.
 """
 
 from __future__ import annotations

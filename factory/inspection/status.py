@@ -22,7 +22,7 @@ from factory.common.storage import AnyPath, open_path
 from factory.shards.directory import require_set
 from factory.shards.layout import present_shards, total_shards
 from factory.shards.manifest import ConfigEntry, Manifest
-from factory.shards.parquet import list_shards, shard_rows
+from factory.shards.parquet import DATA, list_shards, shard_rows
 from factory.shards.stamp import num_failed
 
 # Enough shards to average out a slow one, few enough to follow a change.
@@ -146,7 +146,7 @@ def status(out: str | Path) -> Status:
 
 def _present(out: AnyPath, found: Manifest, name: str) -> dict[int, str]:
     """Return the files of a config's finished shards by number, going by file names."""
-    files = {shard.path.relative_to(out).as_posix() for shard in list_shards(out, name)}
+    files = {f"{DATA}/{name}/{shard.path.name}" for shard in list_shards(out, name)}
     return present_shards(found, name, files)
 
 

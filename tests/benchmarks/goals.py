@@ -94,10 +94,12 @@ def _encoding(found: Sequence[Figure]) -> str:
     share = ours(found, "profile: encoding") / sum(one.ours.median for one in phases)
     busy = ours(found, "marginal speed") * ours(found, "marginal CPU time") / 1000
     allowed = 2000 / ours(found, "marginal CPU time")
+    fast = ours(found, "marginal speed in 2 processes, `output.compression: fast`")
     return (
         f"At the CPU time of an image, two cores allow {number(allowed)} images/s; one process "
         f"already uses {number(busy)}. {100 * share:.0f} % of the CPU time is PNG encoding, most "
-        "of it Pillow's compression."
+        "of it Pillow's compression. Recipes with [`output.compression: fast`]"
+        f"(faster.md#writing-png-files), which gives other bytes, allow {number(fast)} images/s."
     )
 
 
