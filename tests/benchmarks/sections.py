@@ -204,8 +204,8 @@ alternatives do the same in both runs and were faster too.
 | train opens 10,000 shards (s) | 69.4 [66.2, 72.7] | 33 [32.5, 33.6] | 2.1 |
 
 Then `train` still parsed the footer of each file twice and compared the classes of all files. Just
-before this changed (2026-12-01 00:23 UTC, commit f11b2090), it opened the shards in 98.4 [92.4, 104]
-s, 2.35 times the alternative.
+before this changed (2026-12-01 00:23 UTC, commit f11b2090), it opened the shards in 98.4
+[92.4, 104] s, 2.35 times the alternative.
 """,
         tried=tried.READING,
     ),
