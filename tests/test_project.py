@@ -21,6 +21,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 OURS = ("factory", "train", "eval")
 DISTRIBUTIONS = {
     "PIL": "pillow",
+    "cache_dit": "cache-dit",
     "pillow_heif": "pillow-heif",
     "pydantic_core": "pydantic",
     "yaml": "pyyaml",
