@@ -26,6 +26,7 @@ import pytest
 
 from factory.common.entry import run_main
 from factory.common.errors import UserError
+from factory.common.thrift import LIST, NUMBERS, STRUCT, TEXT, read_structure
 from factory.data.open import open_rows
 
 LARGER = r"its [\d,]+ bytes would become more than [\d,]+ bytes of rows; "
@@ -319,3 +320,51 @@ def test_endless_folders_are_one_line(
     finally:
         # pytest's own removal of old folders does not reach the end.
         subprocess.run(["rm", "-r", tmp_path / "d"], check=True)
+
+
+_LONG = 140_000_000
+_TEN = b"\x14"
+
+
+def varint(number: int) -> bytes:
+    found = b""
+    while number > 127:
+        found, number = found + bytes([number & 127 | 128]), number >> 7
+    return found + bytes([number])
+
+
+@pytest.mark.parametrize(
+    ("field", "reason"),
+    [
+        # The size of a page again, as 16 bits, which pyarrow passes over, and as 32 bits.
+        (b"\x04\x04" + _TEN, LARGER),
+        (b"\x05\x04" + _TEN, "its description has a field twice"),
+    ],
+    ids=["another type", "twice"],
+)
+def test_a_page_that_says_its_size_twice_is_refused(
+    field: bytes, reason: str, tmp_path: Path, unread: None
+) -> None:
+    """pyarrow would read all of it."""
+    table = pa.table({"a": pa.array([b"x" * _LONG], pa.binary())})
+    path = tmp_path / "train.parquet"
+    pq.write_table(table, path, compression="zstd", use_dictionary=False, write_statistics=False)
+    data, column = path.read_bytes(), pq.read_metadata(path).row_group(0).column(0)
+    start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    end = column.data_page_offset + read_structure(data[column.data_page_offset :], {})[1] - 1
+    stored = column.total_compressed_size
+    old, new = varint(2 * stored), varint(2 * (stored + len(field)))
+    assert len(old) == len(new)
+    footer = data[start:-8].replace(old, new)
+    path.write_bytes(data[:end] + field + data[end:start] + footer + data[-8:])
+    with pytest.raises(UserError, match=reason):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("lists", [{2: ((STRUCT,), {})}, {2: ((TEXT,), {})}])
+def test_a_list_of_another_type_than_declared_is_refused(lists: Any) -> None:
+    """pyarrow would take its items for what is declared, and so all that follows."""
+    text = b"\x29\x15\x02\x00"
+    assert read_structure(text, {2: (NUMBERS, {})}) == ({(2, LIST): [1]}, 4)
+    with pytest.raises(ValueError, match="a list of type 5"):
+        read_structure(text, lists)

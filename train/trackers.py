@@ -45,7 +45,8 @@ def _is_installed(tracker: str) -> bool:
     """Return whether a tracker has its package, as far as is known without importing it."""
     packages = (tracker, "tensorboardX") if tracker == "tensorboard" else (tracker,)
     try:
-        return any(map(find_spec, packages))
+        # With a dot in the name, it would import what is before it.
+        return tracker.isidentifier() and any(map(find_spec, packages))
     except (ImportError, ValueError):
         return False
 

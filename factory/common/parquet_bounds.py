@@ -10,10 +10,21 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from factory.common.size_limits import NOTHING, Extra, most_bytes, refuse_expansion
-from factory.common.thrift import Incomplete, read_structure
+from factory.common.thrift import (
+    I32,
+    I64,
+    LIST,
+    NUMBERS,
+    STRUCT,
+    TEXT,
+    Fields,
+    Incomplete,
+    Lists,
+    read_structure,
+)
 
 # Of each physical type in bytes; 0 for texts, and for types with a width of their own.
 _WIDTHS = (1, 4, 8, 12, 4, 8, 0, 0)
@@ -22,6 +33,22 @@ _OFFSET_BYTES = 8
 # Encodings that repeat a value, or a part of one, in a few bits.
 _DICTIONARY, _DELTA = frozenset((2, 8)), 7
 _DICTIONARY_PAGE = 2
+# The lists that the format declares: of a column, and of the footer. The header of a page has none.
+_COLUMN: Lists = {
+    2: (NUMBERS, {}),
+    3: ((TEXT,), {}),
+    8: ((STRUCT,), {}),
+    13: ((STRUCT,), {}),
+    16: ((STRUCT,), {2: (NUMBERS, {}), 3: (NUMBERS, {})}),
+    17: ((STRUCT,), {2: (NUMBERS, {})}),
+}
+_FOOTER: Lists = {
+    2: ((STRUCT,), {}),
+    4: ((STRUCT,), {1: ((STRUCT,), {3: ((STRUCT,), _COLUMN)}), 4: ((STRUCT,), {})}),
+    5: ((STRUCT,), {}),
+    7: ((STRUCT,), {}),
+}
+_NO_VALUES: Fields = {(1, I32): 0, (2, I32): 0, (4, I32): 0}
 _FIRST_READ, _LONGEST_HEADER = 1 << 10, 1 << 20
 _MEASURED_BYTES = 64 << 20
 
@@ -167,26 +194,27 @@ def _chunks(file: IO[bytes], size: int) -> tuple[list[Chunk], int]:
         raise ValueError("it is not a complete Parquet file")
     file.seek(size - 8 - length)
     try:
-        footer: dict[int, Any] = read_structure(file.read(length))[0]
-        leaves = [one for one in footer[2] if not one.get(5)]
-        groups = footer.get(4, [])
+        footer, _ = read_structure(file.read(length), _FOOTER)
+        leaves = [one for one in footer[2, LIST] if not one.get((5, I32))]
+        groups = footer.get((4, LIST), [])
         chunks = [
-            _chunk(number, column[3], leaf)
+            _chunk(number, column[3, STRUCT], leaf)
             for number, group in enumerate(groups)
-            for column, leaf in zip(group[1], leaves, strict=True)
+            for column, leaf in zip(group[1, LIST], leaves, strict=True)
         ]
-        return chunks, sum(_number(group, 3) for group in groups)
+        return chunks, sum(_number(group, 3, I64) for group in groups)
     except (Incomplete, LookupError, TypeError, AttributeError):
         raise ValueError("its footer is damaged") from None
 
 
-def _chunk(group: int, fields: dict[int, Any], leaf: dict[int, Any]) -> Chunk:
-    kind, start = _number(fields, 1), _number(fields, 9)
-    if 0 < fields.get(11, 0) < start:
-        start = fields[11]
-    column, path = (one.decode(errors="replace") for one in (fields[3][0], b".".join(fields[3])))
-    width = _WIDTHS[kind] or leaf.get(2) or _OFFSET_BYTES
-    count, size = _number(fields, 5), _number(fields, 7)
+def _chunk(group: int, fields: Fields, leaf: Fields) -> Chunk:
+    kind, start = _number(fields, 1, I32), _number(fields, 9, I64)
+    if 0 < fields.get((11, I64), 0) < start:
+        start = fields[11, I64]
+    names = fields[3, LIST]
+    column, path = (one.decode(errors="replace") for one in (names[0], b".".join(names)))
+    width = _WIDTHS[kind] or leaf.get((2, I32)) or _OFFSET_BYTES
+    count, size = _number(fields, 5, I64), _number(fields, 7, I64)
     return Chunk(group, column, path, kind, max(width, 1), count, start, size)
 
 
@@ -238,31 +266,30 @@ def _pages(file: IO[bytes], chunk: Chunk) -> Iterator[_Page]:
         yield page
 
 
-def _header(file: IO[bytes], at: int) -> tuple[dict[int, Any], int]:
+def _header(file: IO[bytes], at: int) -> tuple[Fields, int]:
     """Return the header of a page, and its length in bytes."""
     size = _FIRST_READ
     while size <= _LONGEST_HEADER:
         file.seek(at)
         try:
-            return read_structure(file.read(size))
+            return read_structure(file.read(size), {})
         except Incomplete:
             size *= 32
     raise ValueError("the header of a page is cut off")
 
 
-def _page(header: dict[int, Any]) -> tuple[int, _Page]:
+def _page(header: Fields) -> tuple[int, _Page]:
     """Return the stored size of a page, and what its header contains."""
-    kind = _number(header, 1)
+    kind, size = _number(header, 1, I32), _number(header, 2, I32)
     # Of data in two versions, and of dictionaries.
-    inner = header.get({0: 5, 3: 8, _DICTIONARY_PAGE: 7}.get(kind, 0))
-    inner = inner if isinstance(inner, dict) else {1: 0, 2: 0, 4: 0}
-    count, encoding = _number(inner, 1), _number(inner, 4 if kind == 3 else 2)
-    return _number(header, 3), _Page(kind == _DICTIONARY_PAGE, _number(header, 2), count, encoding)
+    inner = header.get(({0: 5, 3: 8, _DICTIONARY_PAGE: 7}.get(kind, 0), STRUCT), _NO_VALUES)
+    count, encoding = _number(inner, 1, I32), _number(inner, 4 if kind == 3 else 2, I32)
+    return _number(header, 3, I32), _Page(kind == _DICTIONARY_PAGE, size, count, encoding)
 
 
-def _number(fields: dict[int, Any], number: int) -> int:
-    value = fields.get(number)
-    if not isinstance(value, int) or value < 0:
+def _number(fields: Fields, number: int, kind: int) -> int:
+    value: int = fields.get((number, kind), -1)
+    if value < 0:
         raise ValueError("its description is damaged")
     return value
 

@@ -2,31 +2,54 @@
 
 The position is passed on instead of kept in an object, which takes half as long again: a dataset of
 10,000 files has millions of numbers.
+
+A file of others must mean the same here as for pyarrow. pyarrow passes over fields of another type
+than the declared one, takes the last of a repeated field, and reads the items of a list as what is
+declared, whatever the list says. So a field is found by number and type, and what may differ is
+refused.
 """
 
 from __future__ import annotations
 
-_TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _STRUCT = 1, 2, 3, 7, 8, 9, 12
-_NUMBERS = (4, 5, 6)
+from collections.abc import Collection, Mapping
+from typing import Any
+
+I32, I64, TEXT, LIST, STRUCT = 5, 6, 8, 9, 12
+"""Types of fields that Parquet uses, beside others."""
+NUMBERS = (4, I32, I64)
+_TRUE, _FALSE, _BYTE, _DOUBLE = 1, 2, 3, 7
 _DEEPEST = 16
+
+Lists = Mapping[int, tuple[Collection[int], "Lists"]]
+"""Declared fields that are lists, by number: types of their items, and the lists in these.
+
+Fields that are structures with lists are there too, with `STRUCT`.
+"""
+Fields = dict[tuple[int, int], Any]
+"""Values by number and type; texts are bytes, fractions None."""
+
+
+# pyarrow passes over it too, by the types that it names itself.
+_UNKNOWN: tuple[Collection[int], Lists] = ((), {})
 
 
 class Incomplete(Exception):
     """Raised when the bytes end before the structure does."""
 
 
-def read_structure(data: bytes) -> tuple[dict[int, object], int]:
+def read_structure(data: bytes, lists: Lists) -> tuple[Fields, int]:
     """Read a structure from the first byte on.
 
     Returns:
-        Its fields by number, texts as bytes and fractions as None; the position after it.
+        Its fields, and the position after it.
 
     Raises:
         Incomplete: The bytes end before it does.
-        ValueError: It is malformed, or has a map, which Parquet does not use.
+        ValueError: It is malformed, has a field twice, a list of another type than declared, or a
+            map, which Parquet does not use.
     """
     try:
-        return _structure(data, 0, 0)
+        return _structure(data, 0, 0, lists)
     except IndexError:
         raise Incomplete from None
 
@@ -44,9 +67,9 @@ def read_text(data: bytes, at: int) -> tuple[bytes, int]:
         raise Incomplete from None
 
 
-def _structure(data: bytes, at: int, depth: int) -> tuple[dict[int, object], int]:
+def _structure(data: bytes, at: int, depth: int, lists: Lists) -> tuple[Fields, int]:
     _require_shallow(depth)
-    found: dict[int, object] = {}
+    found: Fields = {}
     number = 0
     while head := data[at]:
         at += 1
@@ -55,31 +78,42 @@ def _structure(data: bytes, at: int, depth: int) -> tuple[dict[int, object], int
             number += step
         else:
             number, at = _zigzag(data, at)
-        if kind in _NUMBERS and (value := data[at]) < 128:
+        key = number, kind
+        if key in found:
+            raise ValueError("its description has a field twice")
+        if kind in NUMBERS and (value := data[at]) < 128:
             # Most fields: numbers of one byte.
-            found[number], at = (value >> 1) ^ -(value & 1), at + 1
+            found[key], at = (value >> 1) ^ -(value & 1), at + 1
         elif kind in (_TRUE, _FALSE):
-            found[number] = kind == _TRUE
+            found[key] = kind == _TRUE
+        elif kind in (STRUCT, LIST):
+            items, inner = lists.get(number, _UNKNOWN)
+            if kind == STRUCT:
+                found[key], at = _structure(data, at, depth + 1, inner)
+            else:
+                found[key], at = _list(data, at, depth + 1, items, inner)
         else:
-            found[number], at = _value(data, at, kind, depth)
+            found[key], at = _value(data, at, kind, depth, {})
     return found, at + 1
 
 
-def _value(data: bytes, at: int, kind: int, depth: int) -> tuple[object, int]:
-    if kind in _NUMBERS:
+def _value(data: bytes, at: int, kind: int, depth: int, lists: Lists) -> tuple[Any, int]:
+    if kind in NUMBERS:
         return _zigzag(data, at)
-    if kind == _BINARY:
+    if kind == TEXT:
         return _text(data, at)
-    if kind == _STRUCT:
-        return _structure(data, at, depth + 1)
-    if kind == _LIST:
-        return _list(data, at, depth + 1)
+    if kind == STRUCT:
+        return _structure(data, at, depth + 1, lists)
+    if kind == LIST:
+        return _list(data, at, depth + 1, *_UNKNOWN)
     if kind not in (_BYTE, _DOUBLE):
         raise ValueError(f"its description has a field of type {kind}")
     return None, _end(data, at, 8 if kind == _DOUBLE else 1)
 
 
-def _list(data: bytes, at: int, depth: int) -> tuple[list[object], int]:
+def _list(
+    data: bytes, at: int, depth: int, items: Collection[int], lists: Lists
+) -> tuple[list[Any], int]:
     _require_shallow(depth)
     head, at = data[at], at + 1
     count = head >> 4
@@ -87,9 +121,11 @@ def _list(data: bytes, at: int, depth: int) -> tuple[list[object], int]:
         count, at = _varint(data, at)
     # Unlike a field, an item that is true or false takes a byte.
     kind = _BYTE if head & 15 in (_TRUE, _FALSE) else head & 15
+    if items and count and kind not in items:
+        raise ValueError(f"its description has a list of type {kind}")
     found = []
     for _ in range(count):
-        value, at = _value(data, at, kind, depth)
+        value, at = _value(data, at, kind, depth, lists)
         found.append(value)
     return found, at
 

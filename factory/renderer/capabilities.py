@@ -84,7 +84,7 @@ def _cache_faults(pipeline: Any, recipe: ResolvedRecipe, cache: Cache) -> list[F
         message = f"{recipe.model.id} cannot use --cache {cache}: {problem}; remove the option"
         return [recipe.fault(message, "model", "id")]
     steps = int(recipe.sampling.num_inference_steps.bounds()[0])
-    if steps > cache.warm_up:
+    if cache.kind == "first-block" or steps > cache.warm_up:
         return []
     message = (
         f"--cache {cache} computes the first {cache.warm_up} steps, so that it would have no "
