@@ -86,18 +86,14 @@ def _structure(data: bytes, at: int, depth: int, lists: Lists) -> tuple[Fields, 
             found[key], at = (value >> 1) ^ -(value & 1), at + 1
         elif kind in (_TRUE, _FALSE):
             found[key] = kind == _TRUE
-        elif kind in (STRUCT, LIST):
-            items, inner = lists.get(number, _UNKNOWN)
-            if kind == STRUCT:
-                found[key], at = _structure(data, at, depth + 1, inner)
-            else:
-                found[key], at = _list(data, at, depth + 1, items, inner)
         else:
-            found[key], at = _value(data, at, kind, depth, {})
+            found[key], at = _value(data, at, kind, depth, *lists.get(number, _UNKNOWN))
     return found, at + 1
 
 
-def _value(data: bytes, at: int, kind: int, depth: int, lists: Lists) -> tuple[Any, int]:
+def _value(
+    data: bytes, at: int, kind: int, depth: int, items: Collection[int], lists: Lists
+) -> tuple[Any, int]:
     if kind in NUMBERS:
         return _zigzag(data, at)
     if kind == TEXT:
@@ -105,7 +101,7 @@ def _value(data: bytes, at: int, kind: int, depth: int, lists: Lists) -> tuple[A
     if kind == STRUCT:
         return _structure(data, at, depth + 1, lists)
     if kind == LIST:
-        return _list(data, at, depth + 1, *_UNKNOWN)
+        return _list(data, at, depth + 1, items, lists)
     if kind not in (_BYTE, _DOUBLE):
         raise ValueError(f"its description has a field of type {kind}")
     return None, _end(data, at, 8 if kind == _DOUBLE else 1)
@@ -125,7 +121,7 @@ def _list(
         raise ValueError(f"its description has a list of type {kind}")
     found = []
     for _ in range(count):
-        value, at = _value(data, at, kind, depth, lists)
+        value, at = _value(data, at, kind, depth, (), lists)
         found.append(value)
     return found, at
 
